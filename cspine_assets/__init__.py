@@ -1,0 +1,1 @@
+"""cspine-assets: the CSpineSeg cervical-spine MRI study as a Dagster asset platform."""

@@ -1,0 +1,1 @@
+"""The `cspine` command, a thin file per command."""

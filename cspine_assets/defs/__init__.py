@@ -1,0 +1,1 @@
+"""Dagster here: assets, checks, resources and automation, loaded from this folder."""

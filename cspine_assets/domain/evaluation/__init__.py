@@ -1,0 +1,1 @@
+"""The ruler: overlap, levels and the statistics over them."""

@@ -1,0 +1,158 @@
+"""The home folder: where everything the platform makes has its place.
+
+Add a property when a new kind of thing is kept. What is written there belongs to the modules that write it;
+nothing here reads an environment variable or creates a file before it is asked to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.lake import Lake, write_text
+
+SETTINGS_FILE = "settings.json"
+
+
+@dataclass(frozen=True)
+class HomeSettings:
+    """What a home was opened for; one home holds one study of one cohort.
+
+    Attributes:
+        profile: ``full`` or ``demo``; every model and number made here carries it.
+        source: Absolute path of the MIDRC download, read only.
+        provenance: Absolute path of a file that says who drew the masks, or None.
+    """
+
+    profile: str
+    source: str
+    provenance: str | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home folder by its root; every other place is derived from it."""
+
+    root: Path
+
+    @property
+    def lake(self) -> Lake:
+        """The Parquet tables."""
+        return Lake(self.root / "lake")
+
+    @property
+    def volumes(self) -> Path:
+        """Converted volumes, a folder per patient."""
+        return self.root / "volumes"
+
+    @property
+    def nnunet_raw(self) -> Path:
+        """nnU-Net's raw datasets."""
+        return self.root / "nnunet" / "raw"
+
+    @property
+    def nnunet_preprocessed(self) -> Path:
+        """nnU-Net's preprocessed datasets and plans."""
+        return self.root / "nnunet" / "preprocessed"
+
+    @property
+    def nnunet_results(self) -> Path:
+        """Trained models."""
+        return self.root / "nnunet" / "results"
+
+    @property
+    def predictions(self) -> Path:
+        """Predicted masks: ``{set}/{predictor}/{exam_id}.nii.gz``."""
+        return self.root / "predictions"
+
+    @property
+    def database(self) -> Path:
+        """The published DuckDB file."""
+        return self.root / "published" / "cspine.duckdb"
+
+    @property
+    def report(self) -> Path:
+        """Figures and run reports."""
+        return self.root / "report"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of child processes."""
+        return self.root / "logs"
+
+    @property
+    def leases(self) -> Path:
+        """Lock files of training slots."""
+        return self.root / "leases"
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's instance: its ``dagster.yaml``, runs and events."""
+        return self.root / "dagster"
+
+    def relative(self, path: Path) -> str:
+        """Returns a path inside the home as tables hold it: relative, with forward slashes."""
+        return path.resolve().relative_to(self.root.resolve()).as_posix()
+
+    def absolute(self, relative: str) -> Path:
+        """Returns the place of a path that a table holds."""
+        return self.root / relative
+
+    def read_settings(self) -> HomeSettings | None:
+        """Returns what the home was opened for, or None where nobody has opened it yet.
+
+        Raises:
+            HomeError: The settings file cannot be understood.
+        """
+        path = self.root / SETTINGS_FILE
+        if not path.exists():
+            return None
+        try:
+            return HomeSettings(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise HomeError(
+                f"{path}: expected the settings that cspine wrote (profile, source, provenance), "
+                f"got something else ({error}). Restore the file, or choose another CSPINE_HOME."
+            ) from error
+
+    def open(self, settings: HomeSettings) -> HomeSettings:
+        """Creates the home if needed, records what it is for, and returns its settings.
+
+        Args:
+            settings: Profile and source asked for.
+
+        Raises:
+            HomeError: The folder cannot be written, or it already holds a study of another profile or source.
+        """
+        ensure_writable(self.root)
+        standing = self.read_settings()
+        if standing is not None and (standing.profile, standing.source) != (settings.profile, settings.source):
+            raise HomeError(
+                f"{self.root} holds the '{standing.profile}' study of {standing.source}; "
+                f"asked for was '{settings.profile}' of {settings.source}. "
+                "One home holds one study: set CSPINE_HOME to another folder."
+            )
+        if standing != settings:
+            write_text(self.root / SETTINGS_FILE, json.dumps(asdict(settings), indent=2) + "\n")
+        return settings
+
+
+def ensure_writable(folder: Path) -> None:
+    """Creates a folder and proves that files can be written into it.
+
+    Raises:
+        HomeError: It cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
+            pass
+    except OSError as error:
+        raise HomeError(
+            f"{folder}: expected a folder that can be written to, got '{os.strerror(error.errno or 0)}'. "
+            "Set CSPINE_HOME to a folder of yours with free space."
+        ) from error

@@ -1,0 +1,1 @@
+"""Archives, DICOM headers, conversion to NIfTI, and masks."""

@@ -1,0 +1,178 @@
+"""The lake: one Parquet file per table and partition, each written aside and then renamed.
+
+What every table needs to be stored, read back and compared by content lives here, with the few ways of writing
+any file whole. What a column means stands in ``tables``; the published database is the warehouse's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cspine_assets.domain.errors import TableError
+from cspine_assets.domain.tables.base import Table, arrow_schema, empty_frame, validate
+
+WHOLE = "all"
+"""File name of a table that has no partitions."""
+
+_FINGERPRINT = b"cspine.fingerprint"
+_INPUTS = b"cspine.inputs"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a stored table or partition is, and what it was made from.
+
+    Attributes:
+        fingerprint: SHA-256 of the content, row order included; equal content has an equal fingerprint.
+        inputs: Fingerprint of all that went in, as its writer stated it.
+        rows: Number of rows.
+    """
+
+    fingerprint: str
+    inputs: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables by their name, ``schema.table``, under one root."""
+
+    root: Path
+
+    def folder(self, table: type[Table]) -> Path:
+        """Returns the folder of a table."""
+        schema, name = table.full_name().split(".")
+        return self.root / schema / name
+
+    def path(self, table: type[Table], partition: str | None = None) -> Path:
+        """Returns the file of a table, or of one of its partitions."""
+        return self.folder(table) / f"{partition or WHOLE}.parquet"
+
+    def partitions(self, table: type[Table]) -> list[str]:
+        """Returns the stored partitions of a table, sorted; a table without partitions has none."""
+        names = (path.stem for path in self.folder(table).glob("*.parquet") if not path.name.startswith("."))
+        return sorted(name for name in names if name != WHOLE)
+
+    def write(
+        self, table: type[Table], frame: pd.DataFrame, *, partition: str | None = None, inputs: str = ""
+    ) -> Stamp:
+        """Validates a table and writes it, whole or not at all.
+
+        Args:
+            table: The description that the frame must fit.
+            frame: Rows; columns in any order.
+            partition: Partition key, or None for a table without partitions.
+            inputs: Fingerprint of all that went into these rows.
+
+        Raises:
+            TableError: The frame does not fit the description.
+        """
+        checked = validate(table, frame)
+        fingerprint = fingerprint_frame(checked)
+        schema = arrow_schema(table)
+        metadata = {**(schema.metadata or {}), _FINGERPRINT: fingerprint.encode(), _INPUTS: inputs.encode()}
+        content = pa.Table.from_pandas(checked, schema=schema, preserve_index=False)
+        path = self.path(table, partition)
+        with written_aside(path) as aside:
+            pq.write_table(content.replace_schema_metadata(metadata), aside)
+        return Stamp(fingerprint, inputs, len(checked))
+
+    def read(self, table: type[Table], partitions: Iterable[str] | None = None) -> pd.DataFrame:
+        """Returns the rows of a table, or of some of its partitions.
+
+        A table or partition that nobody has written yet has no rows; the columns are always those of the description.
+        """
+        if partitions is None:
+            paths = sorted(path for path in self.folder(table).glob("*.parquet") if path.name[0] != ".")
+        else:
+            paths = [path for path in (self.path(table, key) for key in partitions) if path.exists()]
+        if not paths:
+            return empty_frame(table)
+        schema = arrow_schema(table)
+        # a file from before a column was added is read with that column empty, as a newer release would be
+        parts = [pq.read_table(path, schema=schema, partitioning=None) for path in paths]
+        return validate(table, pa.concat_tables(parts).to_pandas(), key=False)
+
+    def stamp(self, table: type[Table], partition: str | None = None) -> Stamp | None:
+        """Returns what is stored, from the file's footer alone, or None where nothing is stored."""
+        path = self.path(table, partition)
+        try:
+            footer = pq.read_metadata(path)
+        except FileNotFoundError:
+            return None
+        except pa.ArrowInvalid as error:
+            raise TableError(
+                f"{path}: expected a Parquet file of table {table.full_name()}, got something unreadable "
+                f"({error}). Delete the file and materialize the asset again."
+            ) from error
+        metadata = footer.metadata or {}
+        return Stamp(
+            fingerprint=metadata.get(_FINGERPRINT, b"").decode(),
+            inputs=metadata.get(_INPUTS, b"").decode(),
+            rows=footer.num_rows,
+        )
+
+    def remove(self, table: type[Table], partition: str | None = None) -> None:
+        """Removes a stored table or partition; nothing happens where there is none."""
+        self.path(table, partition).unlink(missing_ok=True)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Gives a place beside a file to write to, and renames it over the file when all went well.
+
+    The place has the file's own ending (``.nii.gz`` stays ``.nii.gz``). After an error the file is as it was,
+    and nothing is left beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".aside-", suffix=f"-{path.name}")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        # mkstemp makes files for their owner alone; results are for the lab
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o666 & ~umask)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8), whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def fingerprint_file(path: Path, algorithm: str = "sha256") -> str:
+    """Returns the hex digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def fingerprint_text(*parts: str) -> str:
+    """Returns one SHA-256 over several texts; their number and order count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()
+
+
+def fingerprint_frame(frame: pd.DataFrame) -> str:
+    """Returns a SHA-256 over a frame's columns, types and values in their order."""
+    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    described = [f"{name}:{dtype}" for name, dtype in frame.dtypes.items()]
+    return hashlib.sha256("|".join(described).encode() + hashes.tobytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""A synthetic cohort in the exact layout of a MIDRC download."""

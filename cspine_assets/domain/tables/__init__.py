@@ -1,0 +1,1 @@
+"""Every table described once, a file per schema."""

@@ -1,0 +1,131 @@
+"""How a table is described, and all that derives from a description.
+
+A description is a pandera model whose columns carry their meaning and unit; validation, the Parquet schema, the
+columns shown on the Dagster page and the comments in SQL come from it. The descriptions themselves stand in the
+module of their schema.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+from pandera.errors import SchemaErrors
+from pandera.typing.pandas import Series
+
+from cspine_assets.domain.errors import TableError
+
+Text: TypeAlias = Series[pd.StringDtype]
+Integer: TypeAlias = Series[pd.Int64Dtype]
+Number: TypeAlias = Series[pd.Float64Dtype]
+Truth: TypeAlias = Series[pd.BooleanDtype]
+
+_ARROW_TYPES: dict[str, pa.DataType] = {
+    "string": pa.string(),
+    "Int64": pa.int64(),
+    "Float64": pa.float64(),
+    "boolean": pa.bool_(),
+}
+
+
+def column(description: str, *, unit: str | None = None, nullable: bool = False, **checks: Any) -> Any:  # noqa: ANN401
+    """Describes a column.
+
+    Args:
+        description: What a value says, in one sentence.
+        unit: Unit of the values, or None for a number without one.
+        nullable: Whether a value may be missing.
+        **checks: Pandera's own checks, such as ``isin`` or ``ge``.
+    """
+    return pandera.Field(description=description, nullable=nullable, metadata={"unit": unit}, **checks)
+
+
+class Table(pandera.DataFrameModel):
+    """The parent of every table's description.
+
+    A description names itself in ``Config.name`` (``schema.table``) and the columns that tell its rows apart in
+    ``Config.unique``; its docstring is the table's comment.
+    """
+
+    class Config:
+        """Types are made to fit where that loses nothing; columns that are not described are refused."""
+
+        coerce = True
+        strict = True
+        ordered = False
+
+    @classmethod
+    def full_name(cls) -> str:
+        """Returns ``schema.table``."""
+        return str(cls.to_schema().name)
+
+    @classmethod
+    def key_columns(cls) -> list[str]:
+        """Returns the columns that tell rows apart; a table of one row may have none."""
+        unique = cls.to_schema().unique
+        return [unique] if isinstance(unique, str) else list(unique or [])
+
+    @classmethod
+    def comment(cls) -> str:
+        """Returns what one row is: the first paragraph of the description's docstring."""
+        return " ".join((cls.__doc__ or "").split("\n\n", maxsplit=1)[0].split())
+
+
+def column_names(table: type[Table]) -> list[str]:
+    """Returns the columns in their described order."""
+    return list(table.to_schema().columns)
+
+
+def validate(table: type[Table], frame: pd.DataFrame, *, key: bool = True) -> pd.DataFrame:
+    """Returns the frame with the described types and column order.
+
+    Args:
+        table: The description.
+        frame: Rows to check.
+        key: Whether to check that no key stands twice.
+
+    Raises:
+        TableError: Columns are missing or unknown, a value has another type or lies outside what is allowed, or a
+            key stands twice. All findings are named at once, without the values of other columns.
+    """
+    schema = table.to_schema()
+    if not key:
+        schema = schema.__class__(columns=schema.columns, name=schema.name, coerce=True, strict=True)
+    try:
+        checked = schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        raise TableError(_findings(table, errors.failure_cases)) from errors
+    ordered: pd.DataFrame = checked[column_names(table)].reset_index(drop=True)
+    return ordered
+
+
+def _findings(table: type[Table], cases: pd.DataFrame) -> str:
+    """Sums up pandera's failure cases: one part per column and check, with its count and an example."""
+    parts = []
+    for (name, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
+        subject = str(group["failure_case"].iloc[0]) if pd.isna(name) or name == table.full_name() else str(name)
+        parts.append(f"{subject}: {check} ({len(group)} case(s), first: {group['failure_case'].iloc[0]!r})")
+    return f"table {table.full_name()} does not fit its description: " + "; ".join(parts)
+
+
+def empty_frame(table: type[Table]) -> pd.DataFrame:
+    """Returns the table without rows, its columns typed as described."""
+    columns = table.to_schema().columns
+    return pd.DataFrame({name: pd.Series(dtype=str(spec.dtype)) for name, spec in columns.items()})
+
+
+def arrow_schema(table: type[Table]) -> pa.Schema:
+    """Returns the Parquet schema; each field carries its description and unit."""
+    fields = []
+    for name, spec in table.to_schema().columns.items():
+        metadata = {"description": spec.description or "", "unit": (spec.metadata or {}).get("unit") or ""}
+        dtype = _ARROW_TYPES[_dtype_name(str(spec.dtype))]
+        fields.append(pa.field(str(name), dtype, nullable=spec.nullable, metadata=metadata))
+    return pa.schema(fields, metadata={"table": table.full_name(), "comment": table.comment()})
+
+
+def _dtype_name(dtype: str) -> str:
+    """Returns pandas' plain name of a type; a string's storage is no matter of the description."""
+    return "string" if dtype.startswith("string") else dtype

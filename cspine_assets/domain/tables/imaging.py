@@ -1,0 +1,73 @@
+"""Tables of schema ``imaging``: converted volumes and masks, and why one is missing.
+
+Add a column when a conversion or a mask check measures something new. Rules of conversion stand in the imaging wing.
+"""
+
+from __future__ import annotations
+
+from cspine_assets.domain.anatomy import ALLOWED_LABELS
+from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
+
+_LABELS_TEXT = ", ".join(str(label) for label in sorted(ALLOWED_LABELS))
+
+STATUSES = ("ok", "failed")
+
+
+class Volumes(Table):
+    """One row per exam of a converted patient: the NIfTI volume, or the reason why there is none."""
+
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    series_uid: Text = column("DICOM SeriesInstanceUID")
+    status: Text = column("ok, or failed: then only the reason is given", isin=STATUSES)
+    reason: Text = column("Why the conversion failed: expected and found", nullable=True)
+    origin: Text = column(
+        "Where the voxels come from: dicom (converted here) or shipped_nifti", nullable=True, isin=("dicom", "shipped_nifti")
+    )
+    path: Text = column("NIfTI file, relative to the home", nullable=True)
+    size_0: Integer = column("Voxels along the first array axis", nullable=True, ge=1)
+    size_1: Integer = column("Voxels along the second array axis", nullable=True, ge=1)
+    size_2: Integer = column("Voxels along the third array axis", nullable=True, ge=1)
+    spacing_0_mm: Number = column("Voxel spacing along the first array axis", unit="mm", nullable=True, gt=0)
+    spacing_1_mm: Number = column("Voxel spacing along the second array axis", unit="mm", nullable=True, gt=0)
+    spacing_2_mm: Number = column("Voxel spacing along the third array axis", unit="mm", nullable=True, gt=0)
+    axis_codes: Text = column("Where the array axes point, such as PSR", nullable=True)
+    slice_axis: Integer = column("Array axis nearest to left-right, from the affine", nullable=True, isin=(0, 1, 2))
+    instance_count: Integer = column("DICOM instances in the series", nullable=True, ge=1)
+    equals_shipped: Text = column(
+        "Against the shipped NIfTI: equal, voxels_differ, geometry_differs, or absent",
+        nullable=True,
+        isin=("equal", "voxels_differ", "geometry_differs", "absent"),
+    )
+    converter: Text = column("Tool and version that made the volume", nullable=True)
+    warnings: Text = column("Warnings of the converter, joined by ' | '; no values of identifying tags", nullable=True)
+    sha256: Text = column("SHA-256 of the NIfTI file", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "imaging.volumes"
+        unique = ["exam_id"]  # noqa: RUF012
+
+
+class Masks(Table):
+    """One row per exam that has a volume: the shipped mask checked against it, or the reason why it cannot be used."""
+
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    status: Text = column("ok, or failed: then only the reason is given", isin=STATUSES)
+    reason: Text = column("Why the mask cannot be used: expected and found", nullable=True)
+    path: Text = column("Mask file, relative to the home", nullable=True)
+    labels: Text = column(f"Labels present in the mask, joined by a comma; allowed are {_LABELS_TEXT}", nullable=True)
+    vertebral_body_voxels: Integer = column("Voxels of vertebral bodies", nullable=True, ge=0)
+    intervertebral_disc_voxels: Integer = column("Voxels of intervertebral discs", nullable=True, ge=0)
+    vertebral_body_components: Integer = column("6-connected components of vertebral bodies", nullable=True, ge=0)
+    intervertebral_disc_components: Integer = column("6-connected components of discs", nullable=True, ge=0)
+    geometry_difference: Text = column("What differs from the volume's grid; empty when equal", nullable=True)
+    sha256: Text = column("SHA-256 of the mask file", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "imaging.masks"
+        unique = ["exam_id"]  # noqa: RUF012

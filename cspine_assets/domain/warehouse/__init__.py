@@ -1,0 +1,1 @@
+"""Publishing the lake as one DuckDB file, and reading it."""

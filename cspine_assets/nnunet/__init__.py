@@ -1,0 +1,1 @@
+"""All that touches nnunetv2 or torch, run in child processes."""
