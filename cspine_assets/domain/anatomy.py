@@ -7,6 +7,7 @@ Measurements, file formats and thresholds do not belong here.
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 
@@ -34,6 +35,6 @@ VERTEBRAE: Final[tuple[str, ...]] = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
 """Bodies of the study's field of view, superior to inferior."""
 
 DISC_LEVELS: Final[tuple[str, ...]] = tuple(
-    f"{upper}/{lower}" for upper, lower in zip(VERTEBRAE[:-1], VERTEBRAE[1:], strict=True)
+    f"{upper}/{lower}" for upper, lower in pairwise(VERTEBRAE)
 )
 """Discs between neighbouring bodies, superior to inferior: C2/C3 ... C7/T1."""

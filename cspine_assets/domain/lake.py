@@ -26,6 +26,7 @@ WHOLE = "all"
 
 _FINGERPRINT = b"cspine.fingerprint"
 _INPUTS = b"cspine.inputs"
+_COMPLETE = b"cspine.complete"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Stamp:
         fingerprint: SHA-256 of the content, row order included; equal content has an equal fingerprint.
         inputs: Fingerprint of all that went in, as its writer stated it.
         rows: Number of rows.
+        complete: Whether everything that should be there is; a partition with a failed exam is not complete.
     """
 
     fingerprint: str
     inputs: str
     rows: int
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,13 @@ class Lake:
         return sorted(name for name in names if name != WHOLE)
 
     def write(
-        self, table: type[Table], frame: pd.DataFrame, *, partition: str | None = None, inputs: str = ""
+        self,
+        table: type[Table],
+        frame: pd.DataFrame,
+        *,
+        partition: str | None = None,
+        inputs: str = "",
+        complete: bool = True,
     ) -> Stamp:
         """Validates a table and writes it, whole or not at all.
 
@@ -73,6 +82,7 @@ class Lake:
             frame: Rows; columns in any order.
             partition: Partition key, or None for a table without partitions.
             inputs: Fingerprint of all that went into these rows.
+            complete: False where something is missing and the rows say why.
 
         Raises:
             TableError: The frame does not fit the description.
@@ -80,12 +90,17 @@ class Lake:
         checked = validate(table, frame)
         fingerprint = fingerprint_frame(checked)
         schema = arrow_schema(table)
-        metadata = {**(schema.metadata or {}), _FINGERPRINT: fingerprint.encode(), _INPUTS: inputs.encode()}
+        metadata = {
+            **(schema.metadata or {}),
+            _FINGERPRINT: fingerprint.encode(),
+            _INPUTS: inputs.encode(),
+            _COMPLETE: str(complete).encode(),
+        }
         content = pa.Table.from_pandas(checked, schema=schema, preserve_index=False)
         path = self.path(table, partition)
         with written_aside(path) as aside:
             pq.write_table(content.replace_schema_metadata(metadata), aside)
-        return Stamp(fingerprint, inputs, len(checked))
+        return Stamp(fingerprint, inputs, len(checked), complete)
 
     def read(self, table: type[Table], partitions: Iterable[str] | None = None) -> pd.DataFrame:
         """Returns the rows of a table, or of some of its partitions.
@@ -120,6 +135,7 @@ class Lake:
             fingerprint=metadata.get(_FINGERPRINT, b"").decode(),
             inputs=metadata.get(_INPUTS, b"").decode(),
             rows=footer.num_rows,
+            complete=metadata.get(_COMPLETE) == b"True",
         )
 
     def remove(self, table: type[Table], partition: str | None = None) -> None:
@@ -144,7 +160,7 @@ def written_aside(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o666 & ~umask)
-        os.replace(aside, path)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
 

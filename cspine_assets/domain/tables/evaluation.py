@@ -29,7 +29,9 @@ class ExamMetrics(Table):
         "ok, missed (prediction empty), spurious (reference empty) or both_empty",
         isin=("ok", "missed", "spurious", "both_empty"),
     )
-    dice_volumetric: Number = column("2 TP / (2 TP + FP + FN) over the volume; missing when both are empty", nullable=True, ge=0, le=1)
+    dice_volumetric: Number = column(
+        "2 TP / (2 TP + FP + FN) over the volume; missing when both are empty", nullable=True, ge=0, le=1
+    )
     dice_slice_mean: Number = column(
         "Mean over sagittal slices of the slice's Dice, 1 where both are empty: the published study's Dice", ge=0, le=1
     )
@@ -48,7 +50,7 @@ class ExamMetrics(Table):
 
 
 class LevelMetrics(Table):
-    """One row per scored exam, predictor and disc level of the mid-sagittal slice, scored or with its reason."""
+    """One row per scored exam, predictor, disc level, view and protocol: a Dice, or the reason why there is none."""
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
@@ -57,8 +59,12 @@ class LevelMetrics(Table):
     predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     level: Text = column("Disc level", isin=DISC_LEVELS)
-    view: Text = column("mid_sagittal: the middle slice, as in the published study; 3d: the volume", isin=("mid_sagittal", "3d"))
-    protocol: Text = column("anatomical: named by the bodies' frame; paper: the published rule", isin=("anatomical", "paper"))
+    view: Text = column(
+        "mid_sagittal: the middle slice, as in the published study; 3d: the volume", isin=("mid_sagittal", "3d")
+    )
+    protocol: Text = column(
+        "anatomical: named by the bodies' frame; paper: the published rule", isin=("anatomical", "paper")
+    )
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     dice: Number = column("Dice of the level; missing when it is excluded", nullable=True, ge=0, le=1)
@@ -66,8 +72,11 @@ class LevelMetrics(Table):
         "ok, missed, spurious, absent (not in the reference nor in the prediction) or excluded",
         isin=("ok", "missed", "spurious", "absent", "excluded"),
     )
+    reason: Text = column("Why the level has no Dice; missing where it has one", nullable=True)
     flags: Text = column("Findings that bear on the level, joined by a comma", nullable=True)
-    severity: Text = column("none, note, or name_unsure: the level's name may be wrong", isin=("none", "note", "name_unsure"))
+    severity: Text = column(
+        "none, note, or name_unsure: the level's name may be wrong", isin=("none", "note", "name_unsure")
+    )
 
     class Config:
         """Name and key."""
@@ -77,14 +86,19 @@ class LevelMetrics(Table):
 
 
 class FoldSummary(Table):
-    """One row per fold, predictor, structure and metric of the cross-validation; structure macro is the mean of both."""
+    """One row per fold, predictor, structure, metric and provenance of the cross-validation; macro is over both.
 
+    Structure macro is each exam's mean of both structures. Its mean is the published macro-average (the mean of the
+    two structures' means); its spread is over exams, where the published one is between those two means.
+    """
+
+    set_name: Text = column("cv where experts drew the reference; cv_model or cv_unknown otherwise")
     fold: Text = column("Fold, or all: every cross-validation exam together")
     predictor: Text = column("2d, 3d_fullres or ensemble")
     structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
     metric: Text = column("Column of evaluation.exam_metrics that is summed up")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
-    annotation_provenance: Text = column("Who drew the reference masks: expert, model, unknown, or mixed")
+    annotation_provenance: Text = column("Who drew the reference masks", isin=PROVENANCES)
     n: Integer = column("Exams", ge=0)
     n_used: Integer = column("Exams with a value", ge=0)
     n_missed: Integer = column("Exams whose prediction is empty", ge=0)
@@ -100,11 +114,15 @@ class FoldSummary(Table):
         """Name and key."""
 
         name = "evaluation.fold_summary"
-        unique = ["fold", "predictor", "structure", "metric", "annotation_provenance"]  # noqa: RUF012
+        unique = ["set_name", "fold", "predictor", "structure", "metric", "profile"]  # noqa: RUF012
 
 
 class SummaryOnTest(Table):
-    """One row per predictor, structure, metric and provenance of the test set; structure macro is the mean of both."""
+    """One row per predictor, structure, metric and provenance of the test set; structure macro is over both.
+
+    Structure macro is each exam's mean of both structures. Its mean is the published macro-average (the mean of the
+    two structures' means); its spread is over exams, where the published one is between those two means.
+    """
 
     set_name: Text = column("test where experts drew the reference; test_model or test_unknown otherwise")
     predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
@@ -127,7 +145,7 @@ class SummaryOnTest(Table):
         """Name and key."""
 
         name = "evaluation.test_summary"
-        unique = ["set_name", "predictor", "structure", "metric"]  # noqa: RUF012
+        unique = ["set_name", "predictor", "structure", "metric", "profile"]  # noqa: RUF012
 
 
 class ModelComparison(Table):
@@ -139,7 +157,8 @@ class ModelComparison(Table):
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     metric: Text = column("Column of evaluation.exam_metrics that is compared")
     protocol: Text = column(
-        "paired: Wilcoxon signed-rank on the same exams, Holm over the family; paper: Mann-Whitney U, unpaired bootstrap",
+        "paired: Wilcoxon signed-rank on the same exams, Holm over the pairs and structures of one set and metric; "
+        "paper: Mann-Whitney U and the unpaired bootstrap",
         isin=("paired", "paper"),
     )
     profile: Text = column("Profile of the models; demo numbers are no results", isin=PROFILES)
@@ -151,7 +170,9 @@ class ModelComparison(Table):
     ci_high: Number = column("Upper end of the 95 % bootstrap interval of the median difference", nullable=True)
     statistic: Number = column("Test statistic", nullable=True)
     p_value: Number = column("Two-sided p-value, uncorrected", nullable=True, ge=0, le=1)
-    p_value_holm: Number = column("p-value after Holm's correction over the family; paired only", nullable=True, ge=0, le=1)
+    p_value_holm: Number = column(
+        "p-value after Holm's correction over the family; paired only", nullable=True, ge=0, le=1
+    )
     effect_size: Number = column("Matched-pairs rank-biserial correlation; paired only", nullable=True, ge=-1, le=1)
     significant: Truth = column("Whether the (corrected) p-value is below 0.05", nullable=True)
 
@@ -159,4 +180,4 @@ class ModelComparison(Table):
         """Name and key."""
 
         name = "evaluation.model_comparison"
-        unique = ["set_name", "predictor_a", "predictor_b", "structure", "metric", "protocol"]  # noqa: RUF012
+        unique = ["set_name", "predictor_a", "predictor_b", "structure", "metric", "protocol", "profile"]  # noqa: RUF012

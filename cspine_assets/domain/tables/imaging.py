@@ -1,6 +1,7 @@
-"""Tables of schema ``imaging``: converted volumes and masks, and why one is missing.
+"""Tables of schema ``imaging``: volumes, masks, what headers still say, and why something is missing.
 
-Add a column when a conversion or a mask check measures something new. Rules of conversion stand in the imaging wing.
+Add a column when a conversion or a mask check measures something new.
+Rules of conversion stand in the imaging wing, not here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ class Volumes(Table):
     status: Text = column("ok, or failed: then only the reason is given", isin=STATUSES)
     reason: Text = column("Why the conversion failed: expected and found", nullable=True)
     origin: Text = column(
-        "Where the voxels come from: dicom (converted here) or shipped_nifti", nullable=True, isin=("dicom", "shipped_nifti")
+        "Where the voxels come from: dicom (converted here) or shipped_nifti",
+        nullable=True,
+        isin=("dicom", "shipped_nifti"),
     )
     path: Text = column("NIfTI file, relative to the home", nullable=True)
     size_0: Integer = column("Voxels along the first array axis", nullable=True, ge=1)
@@ -35,9 +38,9 @@ class Volumes(Table):
     slice_axis: Integer = column("Array axis nearest to left-right, from the affine", nullable=True, isin=(0, 1, 2))
     instance_count: Integer = column("DICOM instances in the series", nullable=True, ge=1)
     equals_shipped: Text = column(
-        "Against the shipped NIfTI: equal, voxels_differ, geometry_differs, or absent",
+        "Against the shipped NIfTI: equal, voxels_differ, geometry_differs, unreadable, or absent",
         nullable=True,
-        isin=("equal", "voxels_differ", "geometry_differs", "absent"),
+        isin=("equal", "voxels_differ", "geometry_differs", "unreadable", "absent"),
     )
     converter: Text = column("Tool and version that made the volume", nullable=True)
     warnings: Text = column("Warnings of the converter, joined by ' | '; no values of identifying tags", nullable=True)
@@ -51,7 +54,7 @@ class Volumes(Table):
 
 
 class Masks(Table):
-    """One row per exam that has a volume: the shipped mask checked against it, or the reason why it cannot be used."""
+    """One row per exam that has a volume: its shipped mask checked against it, or why it cannot be used."""
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
@@ -63,7 +66,9 @@ class Masks(Table):
     intervertebral_disc_voxels: Integer = column("Voxels of intervertebral discs", nullable=True, ge=0)
     vertebral_body_components: Integer = column("6-connected components of vertebral bodies", nullable=True, ge=0)
     intervertebral_disc_components: Integer = column("6-connected components of discs", nullable=True, ge=0)
+    stored_type: Text = column("Number type of the mask's voxels, such as uint8", nullable=True)
     geometry_difference: Text = column("What differs from the volume's grid; empty when equal", nullable=True)
+    notes: Text = column("What is unusual about the mask and does no harm, joined by ' | '", nullable=True)
     sha256: Text = column("SHA-256 of the mask file", nullable=True)
 
     class Config:
@@ -71,3 +76,23 @@ class Masks(Table):
 
         name = "imaging.masks"
         unique = ["exam_id"]  # noqa: RUF012
+
+
+class HeaderFindings(Table):
+    """One row per place in an exam's headers that may speak of a person; never the value."""
+
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    tag: Text = column("DICOM tag, such as (0010,0010)")
+    keyword: Text = column("The standard's name of the element, or what is known of a private one")
+    kind: Text = column(
+        "identifying, date, free_text (comments, or text that names the patient), private, or burned_in",
+        isin=("identifying", "date", "free_text", "private", "burned_in"),
+    )
+    instance_count: Integer = column("Instances of the series with it", ge=1)
+
+    class Config:
+        """Name and key."""
+
+        name = "imaging.header_findings"
+        unique = ["exam_id", "tag", "keyword", "kind"]  # noqa: RUF012

@@ -1,0 +1,45 @@
+# One-command doors. Each one sets up what it needs: a virtual environment in .venv with the pinned versions,
+# made once and again only when the pins change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo dev test check docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else f"expected Python 3.11 or 3.12, got {sys.version.split()[0]}; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+setup: $(READY) ## the virtual environment with pinned versions
+
+demo: $(READY) ## a synthetic cohort through the whole study, on a laptop's CPU
+	$(BIN)/cspine demo
+
+dev: $(READY) ## the Dagster page on 127.0.0.1
+	$(BIN)/cspine dev
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## format, lint, types, import law, definitions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/dg check defs
+	$(BIN)/dagster definitions validate
+
+docs: $(READY) ## the pictures of the README, made anew
+	$(BIN)/python docs/make_pictures.py
+
+clean: ## forget the virtual environment
+	rm -rf $(VENV)

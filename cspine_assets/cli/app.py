@@ -1,0 +1,52 @@
+"""The `cspine` command: its list of commands, and how an error reaches a person.
+
+Add a command here with one line; what it does stands in a file of its own. Heavy imports wait inside the commands,
+so that `cspine --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cspine_assets.cli import demo, dev, doctor, materialize, phantom, predict, sql
+from cspine_assets.domain.errors import CSpineError
+
+DEBUG_VARIABLE = "CSPINE_DEBUG"
+
+app = typer.Typer(
+    help="The CSpineSeg cervical-spine MRI study as a platform: from a MIDRC download to SQL and the Dagster page.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(demo.demo)
+app.command()(materialize.materialize)
+app.command()(sql.sql)
+app.command()(predict.predict)
+app.command()(phantom.phantom)
+app.command()(doctor.doctor)
+app.command()(dev.dev)
+
+
+def main() -> None:
+    """Runs a command; an error that a person can act on is one message on stderr and status 1."""
+    try:
+        app()
+    except CSpineError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        Console(stderr=True).print(f"[bold red]cspine:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("cspine: interrupted; call it again to go on where it stopped.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""`cspine demo`: the whole study on a synthetic cohort, by one command on a laptop's CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cspine_assets.cli.options import HomeOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cspine_assets.cli.progress import StageDisplay
+    from cspine_assets.domain.home import Home, HomeSettings
+
+PATIENTS = 18
+MATRIX = 96
+SEED = 20251021
+"""The day the data descriptor appeared; any other number makes another cohort."""
+
+DICE = """
+select predictor, structure, n as exams,
+       round(max(mean) filter (where metric = 'dice_volumetric'), 3) as dice_volumetric,
+       round(max(mean) filter (where metric = 'dice_slice_mean'), 3) as dice_slice_mean
+from evaluation.test_summary
+group by all order by predictor, structure desc
+"""
+
+QUESTIONS = {
+    "How well does each model do, exam by exam and in all?": (
+        "select predictor, structure, avg(dice_volumetric), avg(dice_slice_mean), count(*) "
+        "from evaluation.exam_metrics group by all order by all"
+    ),
+    "Does the Dice differ between manufacturers?": (
+        "select manufacturer, structure, count(*) as exams, median(dice_volumetric) as median_dice "
+        "from evaluation.exam_metrics join cohort.exams using (exam_id) "
+        "where predictor = 'ensemble' group by all order by all"
+    ),
+    "Which disc level is the hardest?": (
+        "select level, count(dice) as scored, count(*) - count(dice) as not_scored, median(dice) as median_dice "
+        "from evaluation.level_metrics where predictor = 'ensemble' and view = 'mid_sagittal' "
+        "and protocol = 'anatomical' group by level order by level"
+    ),
+}
+
+
+def demo(
+    home: HomeOption = None,
+    patients: Annotated[int, typer.Option(min=12, help="Synthetic patients.")] = PATIENTS,
+    seed: Annotated[int, typer.Option(help="Seed of the synthetic cohort.")] = SEED,
+) -> None:
+    """Make a synthetic cohort and the whole study of it through Dagster; call it again to go on where it stopped."""
+    from rich.console import Console
+
+    from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
+    from cspine_assets.cli.study import failed_patients, make_study, sole_writer
+    from cspine_assets.defs.resources import home_root
+    from cspine_assets.domain.home import Home
+
+    console = Console()
+    study_home = Home(home_root(str(home) if home else None))
+    with sole_writer(study_home), MemoryMeter() as meter, StageDisplay(console, meter) as display:
+        study_home.open(_settings(study_home))
+        _write_cohort(study_home, display, patients=patients, seed=seed)
+        reports = make_study(study_home, display)
+    if failed_patients(reports, console):
+        raise typer.Exit(1)
+    if reports:
+        console.print(cost_table(display.costs))
+    _show_results(study_home, console)
+
+
+def _settings(home: Home) -> HomeSettings:
+    from cspine_assets.domain.home import HomeSettings
+
+    source = home.root / "demo_download"
+    return HomeSettings(profile="demo", source=str(source), provenance=str(source / "annotation_provenance.json"))
+
+
+def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int) -> None:
+    """Writes the synthetic download where there is none; it is written whole or not at all."""
+    import shutil
+    import time
+    from pathlib import Path
+
+    from cspine_assets.domain.phantom.cohort import unfinished_folder, write_cohort
+    from cspine_assets.domain.phantom.settings import CohortSettings
+
+    source = Path(_settings(home).source)
+    if source.exists():
+        return
+    # this process alone writes in this home, so what stands there was left by one that was killed
+    shutil.rmtree(unfinished_folder(source), ignore_errors=True)
+    start = time.perf_counter()
+    write_cohort(source, CohortSettings(patients=patients, seed=seed, matrix=MATRIX, expert_fraction=0.8))
+    display.note_cost(f"synthetic cohort of {patients} patients", time.perf_counter() - start)
+
+
+def _show_results(home: Home, console: Console) -> None:
+    """Prints the Dice of the test exams, three questions with their answers, and what to do next."""
+    from cspine_assets.cli.sql import answer_table
+    from cspine_assets.domain.warehouse.read import query
+
+    warning = "[bold yellow]Demo profile on a synthetic cohort: these numbers say nothing about patients.[/]"
+    console.rule("Test exams: mean Dice by model and structure")
+    console.print(warning)
+    console.print(answer_table(query(home.database, DICE)))
+    for question, statement in QUESTIONS.items():
+        console.rule(question)
+        console.print(f'cspine sql "{statement}"', style="cyan", soft_wrap=True, highlight=False)
+        console.print(answer_table(query(home.database, statement)))
+    console.rule("What next")
+    console.print(warning)
+    option = f" --home {home.root}"
+    for command, what in (
+        (f"cspine dev{option}", "the Dagster page: every asset with its picture, its columns and its checks"),
+        (f'cspine sql{option} "show all tables"', "the tables"),
+        (
+            f"cspine predict SCAN{option} --out MASK.nii.gz",
+            "the ensemble on a scan of yours (NIfTI or DICOM)",
+        ),
+        ("cspine materialize --home HOME --source DOWNLOAD", "the same study on the real download"),
+    ):
+        console.print(f"  [cyan]{command}[/]\n      {what}", soft_wrap=True, highlight=False)

@@ -1,0 +1,83 @@
+"""`cspine materialize`: the whole study of a MIDRC download, going on where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cspine_assets.cli.options import HomeOption
+
+
+def materialize(
+    home: HomeOption = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the MIDRC download. Default: the home's own, else $CSPINE_SOURCE."),
+    ] = None,
+    provenance: Annotated[
+        Path | None,
+        typer.Option(help="File that says who drew the masks: a saved Guppy answer, or a CSV or TSV."),
+    ] = None,
+    profile: Annotated[str | None, typer.Option(help="full: as published; demo: small, for trying out.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only tables of this schema, such as evaluation; may be given again."),
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Make everything anew, also what is up to date.")] = False,
+) -> None:
+    """Make everything of the study that is missing or stale; what is up to date is not done again."""
+    from rich.console import Console
+
+    from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
+    from cspine_assets.cli.study import failed_patients, make_study, sole_writer
+    from cspine_assets.defs.resources import home_root
+    from cspine_assets.domain.home import Home
+
+    console = Console()
+    study_home = Home(home_root(str(home) if home else None))
+    settings = _settings(study_home, source, provenance, profile)
+    with sole_writer(study_home), MemoryMeter() as meter, StageDisplay(console, meter) as display:
+        study_home.open(settings)
+        reports = make_study(study_home, display, schemas=only, force=force)
+    if not reports:
+        console.print("Everything is up to date.")
+        return
+    console.print(cost_table(display.costs))
+    if failed_patients(reports, console):
+        console.print("The study stands without them. Mend the cause and call the same command again.")
+        raise typer.Exit(1)
+
+
+def _settings(home, source: Path | None, provenance: Path | None, profile: str | None):  # noqa: ANN001, ANN202
+    """Returns what the home is to be opened for: what is said now, else what it was opened for, else the environment."""
+    import os
+
+    from cspine_assets.defs.resources import PROVENANCE_VARIABLE, SOURCE_VARIABLE
+    from cspine_assets.domain.errors import CSpineError, SourceError
+    from cspine_assets.domain.home import HomeSettings
+    from cspine_assets.nnunet.profiles import PROFILES
+
+    standing = home.read_settings()
+    folder = source or (Path(standing.source) if standing else None) or os.environ.get(SOURCE_VARIABLE)
+    if not folder:
+        raise SourceError(
+            "expected the folder of a MIDRC download, none was given. "
+            f"Say --source FOLDER or set {SOURCE_VARIABLE}; without a download, try `cspine demo`."
+        )
+    named = profile or (standing.profile if standing else "full")
+    if named not in PROFILES:
+        raise CSpineError(f"expected a profile among {', '.join(PROFILES)}, got '{named}'.")
+    if not Path(folder).is_dir():
+        raise SourceError(
+            f"{folder}: expected the folder of a MIDRC download, there is no such folder. Check --source."
+        )
+    known = provenance or os.environ.get(PROVENANCE_VARIABLE) or (standing.provenance if standing else None)
+    if known and not Path(known).is_file():
+        raise SourceError(f"{known}: expected a file that says who drew the masks, there is none. Check --provenance.")
+    return HomeSettings(
+        profile=named,
+        source=str(Path(folder).resolve()),
+        provenance=str(Path(known).resolve()) if known else None,
+    )

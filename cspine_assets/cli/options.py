@@ -1,0 +1,20 @@
+"""Options that several commands share, said once.
+
+Add an option here when a second command takes it. What it means to the study is decided below the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="Home folder of the study. Default: $CSPINE_HOME, else ./cspine_home.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,56 @@
+"""Making a study from the command line: one writer per home, a display, and what to say at the end.
+
+Add here what `demo` and `materialize` share. Which tables are stale, and in what order they are made, is the driver's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.markup import escape
+
+from cspine_assets.cli.progress import StageDisplay
+from cspine_assets.defs.driver import StageReport
+from cspine_assets.defs.driver import materialize as materialize_study
+from cspine_assets.defs.instance import open_instance
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.home import Home, ensure_writable
+
+
+@contextmanager
+def sole_writer(home: Home) -> Iterator[None]:
+    """Holds the home for this process; the hold ends with the process, however it ends.
+
+    Raises:
+        HomeError: Another cspine is making the same study.
+    """
+    ensure_writable(home.root)
+    lock = FileLock(home.root / ".writer.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise HomeError(
+            f"{home.root}: another cspine is materializing in this home. Wait for it, or choose another home with --home."
+        ) from error
+
+
+def make_study(
+    home: Home, display: StageDisplay, *, schemas: Sequence[str] | None = None, force: bool = False
+) -> list[StageReport]:
+    """Makes what is missing of an opened home, showing each stage."""
+    with open_instance(home) as instance:
+        return materialize_study(home, instance=instance, schemas=schemas, force=force, watcher=display.watcher())
+
+
+def failed_patients(reports: Sequence[StageReport], console: Console) -> int:
+    """Prints the patients who stay missing with their reasons, and returns how many stages had any."""
+    failed = [report for report in reports if report.failures]
+    for report in failed:
+        console.print(f"[red]{report.stage.name}[/]")
+        for failure in report.failures:
+            console.print(f"  {escape(failure)}", soft_wrap=True)
+    return len(failed)

@@ -1,0 +1,155 @@
+"""Assets of group ``evaluation``: the scores of every exam, and the summaries over them.
+
+Add an asset when something new is measured or summed up. Definitions stand in the evaluation wing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+import pandas as pd
+
+from cspine_assets.defs.io import Made, MadePatient, asset_key, patient_asset, table_asset
+from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
+from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, concat_frames, score_case
+from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
+from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
+from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.cohort import AnnotationProvenance
+from cspine_assets.domain.tables.evaluation import (
+    STRUCTURES,
+    ExamMetrics,
+    FoldSummary,
+    LevelMetrics,
+    ModelComparison,
+    SummaryOnTest,
+)
+from cspine_assets.domain.tables.imaging import Masks
+from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles
+
+_SCORED = (ExamPredictions, FoldEnsembles, Masks, AnnotationProvenance)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Reference and prediction of every scored exam and predictor: cross-validation and test set together."""
+
+    rows: pd.DataFrame
+
+    @classmethod
+    def of(cls, study: Study) -> "_Pairs":
+        tested = study.read(ExamPredictions).query("set == 'test'")
+        validated = study.read(FoldEnsembles).assign(set="cv")
+        predicted = pd.concat([frame for frame in (tested, validated) if not frame.empty] or [tested])
+        if "fold" not in predicted:
+            predicted["fold"] = pd.array([None] * len(predicted), dtype="Int64")
+        references = study.read(Masks).query("status == 'ok'")[["exam_id", "path"]]
+        provenance = study.read(AnnotationProvenance)[["exam_id", "provenance"]]
+        rows = predicted.merge(references, on="exam_id", suffixes=("", "_reference")).merge(provenance, on="exam_id")
+        return cls(rows.sort_values(["exam_id", "predictor"]))
+
+    def score(self, study: Study, patient_id: str) -> MetricFrames:
+        """Returns the metric rows of one patient; none for one without a reference or a prediction."""
+        return concat_frames(
+            score_case(
+                study.home.absolute(row.path_reference),
+                study.home.absolute(row.path) if row.status == "ok" else None,
+                ScoredCase(
+                    exam_id=row.exam_id,
+                    patient_id=patient_id,
+                    set=row.set,
+                    fold=None if pd.isna(row.fold) else int(row.fold),
+                    predictor=row.predictor,
+                    profile=row.profile,
+                    annotation_provenance=row.provenance,
+                ),
+            )
+            for row in self.rows[self.rows["patient_id"] == patient_id].itertuples()
+        )
+
+
+@patient_asset(ExamMetrics, deps=_SCORED, version="1", kinds=("numpy",), backfill_policy=dg.BackfillPolicy.single_run())
+def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
+    """Both Dice definitions, IoU and volumes of every predictor, by cross-validation and on the test set."""
+    pairs = _Pairs.of(study)
+    for patient_id in patient_ids:
+        frame = pairs.score(study, patient_id).exams
+        yield MadePatient(patient_id, frame, {"exams": frame["exam_id"].nunique()})
+
+
+@patient_asset(
+    LevelMetrics, deps=_SCORED, version="1", kinds=("numpy",), backfill_policy=dg.BackfillPolicy.single_run()
+)
+def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
+    """Dice per disc level, C2/C3 to C7/T1: scored, or listed with the reason why not."""
+    pairs = _Pairs.of(study)
+    for patient_id in patient_ids:
+        frame = pairs.score(study, patient_id).levels
+        yield MadePatient(patient_id, frame, {"not_scored": int(frame["dice"].isna().sum())})
+
+
+def _shown(frame: pd.DataFrame, profile: str) -> dict[str, object]:
+    """Returns a small table as metadata, with the profile that made it."""
+    return {
+        "profile": profile,
+        "table": dg.MetadataValue.md(frame.to_markdown(index=False, floatfmt=".3f", missingval="")),
+    }
+
+
+@table_asset(FoldSummary, deps=[ExamMetrics], version="1", kinds=("pandas",))
+def fold_summary(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Mean, SD with n and n - 1, median and quartiles of every fold, and of all folds together."""
+    frame = summarise_folds(study.read(ExamMetrics))
+    brief = frame.query("metric == 'dice_volumetric'")[["fold", "predictor", "structure", "n", "mean", "median"]]
+    return Made(frame, _shown(brief, study.settings.profile))
+
+
+@table_asset(SummaryOnTest, deps=[ExamMetrics], version="1", kinds=("pandas",))
+def test_summary(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Mean, SD with n and n - 1, median and quartiles of the test set, apart by who drew the reference."""
+    frame = summarise_test(study.read(ExamMetrics))
+    brief = frame[["set_name", "predictor", "structure", "metric", "n", "mean", "sd", "median"]]
+    return Made(frame, _shown(brief, study.settings.profile))
+
+
+@table_asset(ModelComparison, deps=[ExamMetrics], version="1", kinds=("scipy",))
+def model_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every pair of predictors on the same exams: paired first, the published protocol beside it."""
+    frame = compare_models(study.read(ExamMetrics))
+    brief = frame.query("protocol == 'paired' and metric == 'dice_volumetric'")
+    columns = [
+        "set_name",
+        "predictor_a",
+        "predictor_b",
+        "structure",
+        "n",
+        "median_difference",
+        "p_value_holm",
+    ]
+    return Made(frame, _shown(brief[columns], study.settings.profile))
+
+
+def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.AssetChecksDefinition:
+    """Returns the check that every scored exam has all its rows."""
+
+    @dg.asset_check(asset=asset_key(table), name="all_rows_there", blocking=True, description=description)
+    def check(study: StudyResource) -> dg.AssetCheckResult:
+        frame = study.open().read(table)
+        expected = frame["exam_id"].nunique() * len(PREDICTORS) * per_predictor
+        counts = frame.groupby("exam_id").size()
+        wrong = counts[counts != len(PREDICTORS) * per_predictor]
+        return dg.AssetCheckResult(
+            passed=len(frame) == expected and wrong.empty,
+            metadata={
+                "rows": len(frame),
+                "expected": expected,
+                "wrong_exams": dg.MetadataValue.json(sorted(wrong.index)),
+            },
+        )
+
+    return check
+
+
+exam_rows = _rows_check(ExamMetrics, len(STRUCTURES), "Rows are exams x predictors x structures.")
+level_rows = _rows_check(LevelMetrics, 18, "Rows are exams x predictors x levels x views and protocols.")

@@ -1,0 +1,144 @@
+"""What every table is made from, and whether what stands was made from just that.
+
+A table asset is described here when its module is loaded; its inputs are then one SHA-256 over code version, profile,
+parent tables and files. A patient depends on the patient's own rows only, so that one new patient makes nothing else
+stale. How an asset is run is no concern of this module.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
+from cspine_assets.domain.lake import fingerprint_frame, fingerprint_text
+from cspine_assets.domain.tables.base import Table, column_names
+
+if TYPE_CHECKING:
+    from cspine_assets.defs.resources import Study
+
+
+@dataclass(frozen=True)
+class Described:
+    """A table asset as its module stated it; see ``io.table_asset``."""
+
+    table: type[Table]
+    deps: tuple[type[Table], ...]
+    version: str
+    source: Callable[["Study", str | None], str] | None
+
+    @property
+    def partitions_def(self) -> dg.PartitionsDefinition | None:
+        """How the table is cut, if it is."""
+        return CUT.get(self.table)
+
+
+_described: dict[type[Table], Described] = {}
+
+
+def describe(
+    table: type[Table],
+    *,
+    deps: Iterable[type[Table]],
+    version: str,
+    source: Callable[["Study", str | None], str] | None,
+) -> Described:
+    """Records what a table is made from."""
+    _described[table] = Described(table, tuple(deps), version, source)
+    return _described[table]
+
+
+def described_tables() -> dict[type[Table], Described]:
+    """Returns every table asset whose module has been loaded."""
+    return dict(_described)
+
+
+class Fingerprints:
+    """Fingerprints as of one moment: parent tables are read once and remembered."""
+
+    def __init__(self, study: "Study") -> None:
+        self._study = study
+        self._rows: dict[type[Table], dict[str, str]] = {}
+        self._wholes: dict[type[Table], str | None] = {}
+
+    def inputs(self, described: Described, key: str | None) -> str | None:
+        """Returns the fingerprint of all that a table or partition is made from, or None where a parent is missing."""
+        parts = [described.version, self._study.settings.profile, key or ""]
+        for parent in described.deps:
+            part = self._parent(_described[parent], described, key)
+            if part is None:
+                return None
+            parts.append(f"{parent.full_name()}={part}")
+        if described.source is not None:
+            parts.append(described.source(self._study, key))
+        return fingerprint_text(*parts)
+
+    def missing(self, described: Described, key: str | None) -> list[str]:
+        """Returns the names of parents that are not there yet."""
+        return [
+            parent.full_name() for parent in described.deps if self._parent(_described[parent], described, key) is None
+        ]
+
+    def _parent(self, parent: Described, child: Described, key: str | None) -> str | None:
+        """Returns the fingerprint of the part of a parent that one partition of a child is made from."""
+        if child.partitions_def is patients and key is not None:
+            if parent.partitions_def is patients:
+                return self._partition(parent.table, key)
+            if "patient_id" in column_names(parent.table):
+                whole = self._whole(parent)
+                return None if whole is None else self._of_patient(parent.table, key)
+        if child.partitions_def is folds and parent.partitions_def is trainings and key is not None:
+            of_fold = [name for name in trainings.get_partition_keys() if name.split("|")[1] == key]
+            return self._joined([self._partition(parent.table, lake_partition(name)) for name in of_fold])
+        return self._whole(parent)
+
+    def _whole(self, parent: Described) -> str | None:
+        """Returns the fingerprint of a whole parent.
+
+        A parent cut by patient counts with the patients who stand; one cut otherwise must be there in all its parts.
+        """
+        if parent.table not in self._wholes:
+            self._wholes[parent.table] = self._read_whole(parent)
+        return self._wholes[parent.table]
+
+    def _read_whole(self, parent: Described) -> str | None:
+        if parent.partitions_def is None:
+            return self._partition(parent.table, None)
+        if parent.partitions_def is patients:
+            standing = set(self._study.home.lake.partitions(parent.table)) & self._study.patient_ids
+            parts = {key: self._partition(parent.table, key) for key in sorted(standing)}
+            complete = [f"{key}:{part}" for key, part in parts.items() if part is not None]
+            return fingerprint_text(*complete) if complete else None
+        keys = [lake_partition(key) for key in parent.partitions_def.get_partition_keys()]
+        return self._joined([self._partition(parent.table, key) for key in keys])
+
+    def _partition(self, table: type[Table], partition: str | None) -> str | None:
+        stamp = self._study.home.lake.stamp(table, partition)
+        return stamp.fingerprint if stamp is not None and stamp.complete else None
+
+    def _of_patient(self, table: type[Table], patient_id: str) -> str:
+        """Returns the fingerprint of one patient's rows in a table that is not cut by patient."""
+        if table not in self._rows:
+            frame = self._study.home.lake.read(table).sort_values([*table.key_columns()], ignore_index=True)
+            self._rows[table] = {
+                str(name): fingerprint_frame(rows.reset_index(drop=True)) for name, rows in frame.groupby("patient_id")
+            }
+        return self._rows[table].get(patient_id, "no rows")
+
+    @staticmethod
+    def _joined(parts: list[str | None]) -> str | None:
+        present = [part for part in parts if part is not None]
+        return fingerprint_text(*present) if len(present) == len(parts) else None
+
+
+def is_current(study: "Study", described: Described, key: str | None, inputs: str) -> bool:
+    """Whether what stands is complete, was made from these inputs, and still has its files."""
+    partition = lake_partition(key) if key else None
+    stamp = study.home.lake.stamp(described.table, partition)
+    if stamp is None or not stamp.complete or stamp.inputs != inputs:
+        return False
+    if "path" not in column_names(described.table):
+        return True
+    paths = study.home.lake.read(described.table, [partition] if partition else None)["path"].dropna()
+    return all(study.home.absolute(path).exists() for path in paths)

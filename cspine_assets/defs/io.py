@@ -1,0 +1,292 @@
+"""How an asset becomes a table: decorators that name, write, fingerprint and skip.
+
+An asset module states its table, what it needs and a function that makes rows; all that is the same for every
+asset stands here. What rows mean belongs to the domain, and which of them to make to the driver.
+"""
+
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current
+from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
+from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.lake import Stamp
+from cspine_assets.domain.tables.base import Table, arrow_schema
+
+OWNERS = ("team:cspine-assets",)
+FORCE_TAG = "cspine/force"
+"""A run with this tag makes everything anew, also what is up to date."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an asset's function gives back: the table's rows, and what to show beside them."""
+
+    frame: pd.DataFrame
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MadePatient:
+    """The rows of one patient.
+
+    Attributes:
+        patient_id: Partition key.
+        frame: The patient's rows, also those of exams that failed.
+        metadata: What to show on the patient's materialization.
+        failure: Why the patient stays missing, or None.
+    """
+
+    patient_id: str
+    frame: pd.DataFrame
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    failure: str | None = None
+
+
+Make = Callable[[dg.AssetExecutionContext, Study], Made]
+MakePatients = Callable[[dg.AssetExecutionContext, Study, list[str]], Iterator[MadePatient]]
+
+
+def table_asset(
+    table: type[Table],
+    *,
+    deps: Iterable[type[Table]] = (),
+    version: str,
+    kinds: Iterable[str] = ("parquet",),
+    source: Callable[[Study, str | None], str] | None = None,
+    pool: str | None = None,
+) -> Callable[[Make], dg.AssetsDefinition]:
+    """Makes an asset whose key, table and folder in the lake are one name.
+
+    Args:
+        table: What the function makes.
+        deps: Tables that it reads.
+        version: Version of the code; raise it when the same inputs would give other rows.
+        kinds: What the asset is made with, for the page.
+        source: Fingerprint of inputs that are no tables, such as files of the download, for a partition.
+        pool: Concurrency pool that a run takes a slot of.
+    """
+    described = describe(table, deps=deps, version=version, source=source)
+
+    def decorate(make: Make) -> dg.AssetsDefinition:
+        @dg.asset(
+            **_named(described, make, kinds),
+            partitions_def=described.partitions_def,
+            backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
+            pool=pool,
+        )
+        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:
+            opened = study.open()
+            key = context.partition_key if context.has_partition_key else None
+            stamp, metadata = _make_whole(context, opened, described, key, make)
+            return dg.MaterializeResult(
+                metadata={"dagster/row_count": stamp.rows, **metadata},
+                data_version=dg.DataVersion(stamp.fingerprint),
+            )
+
+        return asset
+
+    return decorate
+
+
+def patient_asset(
+    table: type[Table],
+    *,
+    deps: Iterable[type[Table]],
+    version: str,
+    backfill_policy: dg.BackfillPolicy,
+    kinds: Iterable[str] = ("parquet",),
+    source: Callable[[Study, str | None], str] | None = None,
+    pool: str | None = None,
+) -> Callable[[MakePatients], dg.AssetsDefinition]:
+    """Makes an asset cut by patient, in which patients fail alone.
+
+    The function yields patients as they are done; each is written at once, so that a killed run loses only those in
+    flight. A patient who fails stays missing: the good ones are recorded, and the run then fails with the list.
+
+    Args:
+        table: What the function makes.
+        deps: Tables that it reads.
+        version: Version of the code; raise it when the same inputs would give other rows.
+        backfill_policy: Must differ from that of the neighbours in a chain of patient assets: with the same policy
+            Dagster puts both into one run, and when a patient fails in the first the second never runs for anybody.
+        kinds: What the asset is made with, for the page.
+        source: Fingerprint of inputs that are no tables, such as files of the download, for a patient.
+        pool: Concurrency pool that a run takes a slot of.
+    """
+    described = describe(table, deps=deps, version=version, source=source)
+
+    def decorate(make: MakePatients) -> dg.AssetsDefinition:
+        @dg.asset(
+            **_named(described, make, kinds),
+            partitions_def=patients,
+            backfill_policy=backfill_policy,
+            output_required=False,
+            pool=pool,
+        )
+        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> None:
+            _make_patients(context, study.open(), described, make)
+
+        return asset
+
+    return decorate
+
+
+def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str]) -> dict[str, Any]:
+    """Returns what names and explains an asset on the page, all from its table's description."""
+    table = described.table
+    schema, name = table.full_name().split(".")
+    return {
+        "name": name,
+        "key_prefix": schema,
+        "group_name": schema,
+        "description": f"{table.comment()}\n\n{make.__doc__ or ''}".strip(),
+        "deps": [_dependency(parent, described) for parent in described.deps],
+        "owners": list(OWNERS),
+        "kinds": set(kinds),
+        "code_version": described.version,
+        "metadata": {"dagster/table_name": table.full_name(), "dagster/column_schema": column_schema(table)},
+    }
+
+
+def _dependency(parent: type[Table], child: Described) -> dg.AssetDep:
+    """Returns how a child hangs on a parent, in Dagster's words; `fingerprints` says the same in ours.
+
+    Patients hang on themselves, a fold on its two trainings, as Dagster sees by itself. A child cut otherwise than its
+    parent needs all of it.
+    """
+    cut = CUT.get(parent)
+    same = cut is child.partitions_def or (cut is trainings and child.partitions_def is folds)
+    if cut is None or child.partitions_def is None or same:
+        return dg.AssetDep(asset_key(parent))
+    return dg.AssetDep(asset_key(parent), partition_mapping=dg.AllPartitionMapping())
+
+
+def asset_key(table: type[Table]) -> dg.AssetKey:
+    """Returns the asset key of a table: its own name."""
+    return dg.AssetKey(table.full_name().split("."))
+
+
+def column_schema(table: type[Table]) -> dg.TableSchema:
+    """Returns a table's columns with their descriptions and units, as the page shows them."""
+    columns = []
+    for column in arrow_schema(table):
+        described = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
+        unit = f" [{described['unit']}]" if described.get("unit") else ""
+        columns.append(
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type),
+                description=described.get("description", "") + unit,
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, unique=table.key_columns() == [column.name]
+                ),
+            )
+        )
+    return dg.TableSchema(columns=columns)
+
+
+def _make_whole(
+    context: dg.AssetExecutionContext, study: Study, described: Described, key: str | None, make: Make
+) -> tuple[Stamp, Mapping[str, Any]]:
+    """Makes a table or one fold of it, unless what stands was made from the same inputs."""
+    partition = lake_partition(key) if key else None
+    inputs = Fingerprints(study).inputs(described, key)
+    if inputs is None:
+        raise _nothing_to_work_on(described, study, key)
+    standing = study.home.lake.stamp(described.table, partition)
+    if not _forced(context) and standing is not None and is_current(study, described, key, inputs):
+        return standing, {"up_to_date": True}
+    try:
+        made = make(context, study)
+        stamp = study.home.lake.write(described.table, made.frame, partition=partition, inputs=inputs)
+    except CSpineError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    return stamp, made.metadata
+
+
+def _make_patients(context: dg.AssetExecutionContext, study: Study, described: Described, make: MakePatients) -> None:
+    """Makes the patients that are not up to date, writing each as it comes, and records all that stand."""
+    keys = list(context.partition_keys)
+    if not keys:
+        raise dg.Failure(
+            "expected patients, this range holds none. Give the earlier patient first.", allow_retries=False
+        )
+    fingerprints = Fingerprints(study)
+    inputs = {key: fingerprints.inputs(described, key) for key in keys}
+    failures = {key: "something that it is made from is missing" for key in keys if inputs[key] is None}
+    current = [
+        key
+        for key in keys
+        if inputs[key] and not _forced(context) and is_current(study, described, key, str(inputs[key]))
+    ]
+    stamps = {key: study.home.lake.stamp(described.table, key) for key in current}
+    metadata: dict[str, Mapping[str, Any]] = {key: {"up_to_date": True} for key in current}
+    todo = [key for key in keys if key not in failures and key not in stamps]
+    try:
+        for made in make(context, study, todo) if todo else ():
+            stamps[made.patient_id] = study.home.lake.write(
+                described.table,
+                made.frame,
+                partition=made.patient_id,
+                inputs=str(inputs[made.patient_id]),
+                complete=made.failure is None,
+            )
+            metadata[made.patient_id] = made.metadata
+            if made.failure is not None:
+                failures[made.patient_id] = made.failure
+    except Exception as error:  # noqa: BLE001 - the patients who are done stay done, whatever ended the others
+        context.log.error("".join(traceback.format_exception(error)))
+        failures |= {key: f"the run ended before: {error}" for key in todo if key not in stamps}
+    failures |= {key: "nothing was made and no reason was given" for key in keys if key not in {*stamps, *failures}}
+    _record_patients(context, [key for key in keys if key not in failures], stamps, metadata, failures)
+
+
+def _record_patients(
+    context: dg.AssetExecutionContext,
+    good: list[str],
+    stamps: Mapping[str, Stamp | None],
+    metadata: Mapping[str, Mapping[str, Any]],
+    failures: Mapping[str, str],
+) -> None:
+    """Records the good patients; with failures, the run then ends red with their list.
+
+    Where all are good Dagster records them itself, once. Where some failed it would record none, so they are logged here.
+    """
+    described = {
+        key: {"dagster/row_count": stamp.rows, **metadata[key]} for key in good if (stamp := stamps[key]) is not None
+    }
+    if not failures:
+        for key, shown in described.items():
+            context.add_asset_metadata(shown, partition_key=key)
+        context.add_output_metadata({"patients": len(good)})
+        return
+    for key, shown in described.items():
+        context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown))
+    lines = [f"{key}: {reason}" for key, reason in sorted(failures.items())]
+    for line in lines:
+        context.log.error(line)
+    raise dg.Failure(
+        description=f"{len(failures)} of {len(failures) + len(good)} patients stay missing: " + "; ".join(lines[:20]),
+        metadata={"failed_patients": dg.MetadataValue.json(dict(sorted(failures.items())))},
+        allow_retries=False,
+    )
+
+
+def _nothing_to_work_on(described: Described, study: Study, key: str | None) -> dg.Failure:
+    missing = ", ".join(Fingerprints(study).missing(described, key))
+    return dg.Failure(
+        f"{described.table.full_name()} is made from tables that are not there yet: {missing}. "
+        "Materialize them first, or run `cspine materialize`, which keeps the order.",
+        allow_retries=False,
+    )
+
+
+def _forced(context: dg.AssetExecutionContext) -> bool:
+    return context.run.tags.get(FORCE_TAG) == "true"

@@ -1,0 +1,124 @@
+"""Resources: the study that assets work on.
+
+Add a resource when assets share something that depends on where they run. The environment is read when a resource
+is used, never when this module is loaded.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+
+from cspine_assets.domain.cohort.source import Source, find_source
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.cohort import Exams, Patients
+from cspine_assets.domain.tables.imaging import Volumes
+from cspine_assets.nnunet.environment import NnunetFolders
+from cspine_assets.nnunet.profiles import PROFILES, Profile
+
+HOME_VARIABLE = "CSPINE_HOME"
+SOURCE_VARIABLE = "CSPINE_SOURCE"
+PROVENANCE_VARIABLE = "CSPINE_PROVENANCE"
+DEFAULT_HOME = "cspine_home"
+
+
+class Study:
+    """One study: its home, its settings, and its tables.
+
+    Made anew for every step, so what it remembers is as of the step's beginning.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    @cached_property
+    def settings(self) -> HomeSettings:
+        """What the home was opened for.
+
+        Raises:
+            HomeError: Nobody has opened it yet and CSPINE_SOURCE is not set.
+        """
+        standing = self.home.read_settings()
+        source = os.environ.get(SOURCE_VARIABLE)
+        if standing is None and source is None:
+            raise HomeError(
+                f"{self.home.root}: expected a home that knows its download, and {SOURCE_VARIABLE} is not set. "
+                f"Set {SOURCE_VARIABLE} to the folder of the MIDRC download, or run `cspine demo`."
+            )
+        if standing is None:
+            provenance = os.environ.get(PROVENANCE_VARIABLE)
+            return self.home.open(
+                HomeSettings(
+                    profile="full",
+                    source=str(Path(str(source)).resolve()),
+                    provenance=str(Path(provenance).resolve()) if provenance else None,
+                )
+            )
+        return standing
+
+    @cached_property
+    def profile(self) -> Profile:
+        """How models are trained here: ``full`` or ``demo``."""
+        return PROFILES[self.settings.profile]
+
+    def read(self, table: type[Table], partitions: list[str] | None = None) -> pd.DataFrame:
+        """Returns a table's rows, without those of patients who have left the cohort."""
+        frame = self.home.lake.read(table, partitions)
+        if table is Patients or "patient_id" not in frame.columns or not self.patient_ids:
+            return frame
+        return frame[frame["patient_id"].isin(self.patient_ids)].reset_index(drop=True)
+
+    @cached_property
+    def source(self) -> Source:
+        """The download, looked through once.
+
+        Raises:
+            SourceError: It is missing or no MIDRC download.
+        """
+        return find_source(Path(self.settings.source))
+
+    @cached_property
+    def exams_by_patient(self) -> dict[str, pd.DataFrame]:
+        """Rows of ``cohort.exams`` of each patient who has any."""
+        return {str(key): rows for key, rows in self.home.lake.read(Exams).groupby("patient_id")}
+
+    def usable_volumes(self) -> pd.DataFrame:
+        """Returns the volumes that stand: ``exam_id``, ``path``, ``sha256``."""
+        volumes = self.read(Volumes)
+        return volumes.loc[volumes["status"] == "ok", ["exam_id", "path", "sha256"]]
+
+    @property
+    def nnunet_folders(self) -> NnunetFolders:
+        """nnU-Net's three folders in the home."""
+        home = self.home
+        return NnunetFolders(raw=home.nnunet_raw, preprocessed=home.nnunet_preprocessed, results=home.nnunet_results)
+
+    @cached_property
+    def patient_ids(self) -> frozenset[str]:
+        """The patients of the cohort; none before it has been made."""
+        return frozenset(self.home.lake.read(Patients)["patient_id"])
+
+
+class StudyResource(dg.ConfigurableResource):
+    """Gives assets the study; its home comes from here or from CSPINE_HOME."""
+
+    home: str = ""
+
+    def open(self) -> Study:
+        """Returns the study of the configured home."""
+        return Study(Home(home_root(self.home or None)))
+
+
+def home_root(given: str | None = None) -> Path:
+    """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home."""
+    return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """The resources of the code location."""
+    return dg.Definitions(resources={"study": StudyResource()})

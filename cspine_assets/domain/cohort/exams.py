@@ -1,0 +1,241 @@
+"""Patients and exams: the release's tables joined into one row each, and what would not join.
+
+Add a column when the platform needs more of an exam. Every link is checked in both directions and what is
+left out is named; reading the tables and judging the masks happens elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+
+from cspine_assets.domain.cohort.findings import Finding, findings_frame
+from cspine_assets.domain.tables.base import empty_frame, validate
+from cspine_assets.domain.tables.cohort import Exams, Patients
+
+IMAGE_ENDING: Final = ".nii.gz"
+MASK_ENDING: Final = "_SEG.nii.gz"
+
+_EXAM_ID = re.compile(r"^(?P<patient_id>.+)_Study-MR-(?P<study_number>\d+)_Series-(?P<series_number>\d+)$")
+_NOT_REPORTED = "Not Reported"
+_FILES = "midrc.annotation_files"
+_MANUFACTURERS: Final = (
+    (re.compile(r"siemens", re.IGNORECASE), "Siemens"),
+    (re.compile(r"^ge\b|general electric", re.IGNORECASE), "GE"),
+    (re.compile(r"philips", re.IGNORECASE), "Philips"),
+    (re.compile(r"canon|toshiba", re.IGNORECASE), "Canon"),
+)
+_FROM_SERIES: Final = {
+    "number_of_instances": "number_of_instances",
+    "manufacturer_raw": "manufacturer",
+    "model": "manufacturer_model_name",
+    "magnetic_field_strength_t": "magnetic_field_strength",
+    "acquisition_type": "mr_acquisition_type",
+    "echo_time_ms": "echo_time",
+    "repetition_time_ms": "repetition_time",
+    "echo_train_length": "echo_train_length",
+    "pixel_spacing_mm": "pixel_spacing",
+    "slice_thickness_mm": "slice_thickness",
+    "slice_spacing_mm": "spacing_between_slices",
+}
+
+
+@dataclass(frozen=True)
+class ExamsBuilt:
+    """Exams whose links all hold, and findings about all others.
+
+    Attributes:
+        frame: Rows of ``cohort.exams``, sorted by exam.
+        findings: Rows of ``cohort.findings``; a finding that blocks and names an exam is why it has no row.
+    """
+
+    frame: pd.DataFrame
+    findings: pd.DataFrame
+
+
+def build_exams(
+    cases: pd.DataFrame, studies: pd.DataFrame, series: pd.DataFrame, annotation_files: pd.DataFrame
+) -> ExamsBuilt:
+    """Joins the release's tables to one row per exam.
+
+    An exam is a stem among the shipped file names, ``{patient}_Study-MR-{n}_Series-{m}``; scan and mask share
+    it.
+
+    Args:
+        cases: Rows of ``midrc.cases``.
+        studies: Rows of ``midrc.imaging_studies``.
+        series: Rows of ``midrc.mr_series``.
+        annotation_files: Rows of ``midrc.annotation_files``.
+    """
+    findings: list[Finding] = []
+    exams = _exams_of_files(annotation_files, findings)
+    if exams.empty:
+        findings += _unused("midrc.mr_series", series["submitter_id"], frozenset(), "exam")
+        return ExamsBuilt(empty_frame(Exams), findings_frame(findings))
+    exams = _linked(exams, cases, studies, series, findings)
+    findings += _unused("midrc.mr_series", series["submitter_id"], set(exams["series_uid"]), "exam")
+    findings += _unused("midrc.imaging_studies", studies["submitter_id"], set(exams["study_uid"]), "exam")
+    blocked = {finding.exam_id for finding in findings if finding.severity == "blocks"}
+    whole = exams[~exams["exam_id"].isin(blocked)]
+    frame = _described(whole, cases, studies, series)
+    findings += _unknown_manufacturers(frame)
+    return ExamsBuilt(frame, findings_frame(findings))
+
+
+def build_patients(cases: pd.DataFrame, exams: pd.DataFrame) -> pd.DataFrame:
+    """Returns rows of ``cohort.patients``: every case, those without an exam included, sorted by patient."""
+    counts = exams.groupby("patient_id").size()
+    frame = pd.DataFrame({"patient_id": cases["submitter_id"]})
+    for name in ("sex", "race", "ethnicity"):
+        frame[name] = cases[name].fillna(_NOT_REPORTED)
+    frame["age_years"] = cases["age_at_index"]
+    frame["age_over_89"] = (cases["age_at_index_gt89"] == "Yes").fillna(False)
+    frame["exam_count"] = frame["patient_id"].map(counts).fillna(0).astype("Int64")
+    return validate(Patients, frame.sort_values("patient_id"))
+
+
+def normalize_manufacturer(raw: str) -> str | None:
+    """Returns a manufacturer in one spelling, or None for one that is not known."""
+    text = raw.replace("_", " ").strip()
+    return next((name for pattern, name in _MANUFACTURERS if pattern.search(text)), None)
+
+
+def _exams_of_files(files: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
+    """Returns a row per stem: ids from the name, scan and mask, and the series they name."""
+    table = files.sort_values("submitter_id").reset_index(drop=True)
+    table["file_name"] = table["file_name"].str.rsplit("/", n=1).str[-1]
+    table["is_mask"] = table["file_name"].str.endswith(MASK_ENDING)
+    table["exam_id"] = table["file_name"].str.replace(r"(_SEG)?\.nii\.gz$", "", regex=True)
+    ids = table["exam_id"].str.extract(_EXAM_ID)
+    strange = ids["patient_id"].isna() | ~table["file_name"].str.endswith(IMAGE_ENDING)
+    for name in table.loc[strange, "file_name"]:
+        message = f"expected a name like 593973-000001_Study-MR-1_Series-1.nii.gz, got {name}; it has no exam"
+        findings.append(Finding("file_names", "blocks", _FILES, name, message))
+    table = table.join(ids)[~strange]
+    doubled = table.duplicated(["exam_id", "is_mask"], keep=False)
+    for exam_id, name in sorted(set(zip(table.loc[doubled, "exam_id"], table.loc[doubled, "file_name"], strict=True))):
+        message = f"expected {name} once in {_FILES}, got several rows; the exam is left out. Remove the wrong row"
+        findings.append(Finding("duplicate_files", "blocks", _FILES, name, message, exam_id))
+    once = table.drop_duplicates(["exam_id", "is_mask"])
+    exams = once.drop_duplicates("exam_id")[["exam_id", *ids.columns]]
+    for kind, part in (("image", once[~once["is_mask"]]), ("mask", once[once["is_mask"]])):
+        named = part.rename(
+            columns={
+                "file_name": f"{kind}_file_name",
+                "file_size": f"{kind}_size_bytes",
+                "md5sum": f"{kind}_md5",
+                "mr_series_files_submitter_id": f"{kind}_series",
+            }
+        )
+        columns = ["exam_id", *(f"{kind}_{n}" for n in ("file_name", "size_bytes", "md5", "series"))]
+        exams = exams.merge(named[columns], on="exam_id", how="left", validate="one_to_one")
+    return exams.sort_values("exam_id").reset_index(drop=True)
+
+
+def _linked(
+    exams: pd.DataFrame,
+    cases: pd.DataFrame,
+    studies: pd.DataFrame,
+    series: pd.DataFrame,
+    findings: list[Finding],
+) -> pd.DataFrame:
+    """Follows file -> series -> study -> case, checks each link, adds ``series_uid`` and ``study_uid``."""
+    exams = exams.copy()
+    exams["series_uid"] = exams["image_series"].fillna(exams["mask_series"])
+    differ = exams["mask_series"].notna() & (exams["mask_series"] != exams["series_uid"])
+    _add(findings, exams[differ], "series_link", "scan and mask name one series", "mask_series")
+    by_series = series.set_index("submitter_id")
+    _add(
+        findings,
+        exams[~exams["series_uid"].isin(by_series.index)],
+        "series_link",
+        "a row of midrc.mr_series",
+        "series_uid",
+    )
+    shared = exams["series_uid"].notna() & exams.duplicated("series_uid", keep=False)
+    _add(findings, exams[shared], "series_link", "a series of one exam alone", "series_uid")
+    exams["study_uid"] = exams["series_uid"].map(by_series["imaging_studies_submitter_id"])
+    by_study = studies.set_index("submitter_id")
+    found = exams["study_uid"].notna()
+    _add(
+        findings,
+        exams[found & ~exams["study_uid"].isin(by_study.index)],
+        "study_link",
+        "a row of midrc.imaging_studies",
+        "study_uid",
+    )
+    exams["series_case"] = exams["series_uid"].map(_bare(by_series["case_ids"]))
+    exams["study_case"] = exams["study_uid"].map(_bare(by_study["case_ids"]))
+    for column in ("series_case", "study_case"):
+        other = exams[column].notna() & (exams[column] != exams["patient_id"])
+        _add(findings, exams[other], "case_link", "the patient of the file name", column)
+    _add(
+        findings,
+        exams[~exams["patient_id"].isin(cases["submitter_id"])],
+        "case_link",
+        "a row of midrc.cases",
+        "patient_id",
+    )
+    return exams
+
+
+def _add(findings: list[Finding], rows: pd.DataFrame, check: str, expected: str, column: str) -> None:
+    """Adds a finding that blocks for each exam given."""
+    for exam_id, value in zip(rows["exam_id"], rows[column], strict=True):
+        got = "nothing" if pd.isna(value) else str(value)
+        message = f"exam {exam_id}: expected {expected}, got {got} ({column}); left out. Correct the table"
+        findings.append(Finding(check, "blocks", _FILES, got, message, exam_id))
+
+
+def _bare(cells: pd.Series[str]) -> pd.Series[str]:
+    """Returns the one value of cells such as ``['593973-000001']``; other text stays as it is."""
+    return cells.str.strip("[](){}'\" ")
+
+
+def _unused(table: str, keys: Iterable[str], used: Iterable[str], by: str) -> list[Finding]:
+    """Returns a finding for each row that nothing refers to."""
+    return [
+        Finding("unused_rows", "warns", table, key, f"{table}: {key} belongs to no {by}; its files are not listed")
+        for key in sorted(set(keys) - set(used))
+    ]
+
+
+def _described(exams: pd.DataFrame, cases: pd.DataFrame, studies: pd.DataFrame, series: pd.DataFrame) -> pd.DataFrame:
+    """Adds demographics and parameters to exams whose links hold."""
+    case = cases.set_index("submitter_id").loc[exams["patient_id"]].reset_index(drop=True)
+    study = studies.set_index("submitter_id").loc[exams["study_uid"]].reset_index(drop=True)
+    scan = series.set_index("submitter_id").loc[exams["series_uid"]].reset_index(drop=True)
+    frame = exams.drop(columns=["image_series", "mask_series", "series_case", "study_case"]).reset_index(drop=True)
+    frame[["study_number", "series_number"]] = frame[["study_number", "series_number"]].astype("Int64")
+    for name in ("sex", "race", "ethnicity"):
+        frame[name] = case[name].fillna(_NOT_REPORTED)
+    over = (study["age_at_imaging_gt89"] == "Yes").fillna(False) | (case["age_at_index_gt89"] == "Yes").fillna(False)
+    frame["age_over_89"] = over & study["age_at_imaging"].isna()
+    # where the study gives no age, that at the index event is the nearest there is
+    frame["age_years"] = study["age_at_imaging"].fillna(case["age_at_index"]).mask(frame["age_over_89"])
+    for name, origin in _FROM_SERIES.items():
+        frame[name] = scan[origin]
+    raw = frame["manufacturer_raw"]
+    frame["manufacturer"] = raw.map(normalize_manufacturer, na_action="ignore").astype("string").fillna(raw)
+    frame["study_year"] = study["study_year"]
+    return validate(Exams, frame)
+
+
+def _unknown_manufacturers(exams: pd.DataFrame) -> list[Finding]:
+    """Returns a finding per manufacturer without a normal spelling."""
+    raws = sorted(set(exams["manufacturer_raw"].dropna()))
+    return [
+        Finding(
+            "manufacturers",
+            "warns",
+            "midrc.mr_series",
+            raw,
+            f"manufacturer {raw!r} has no other spelling; kept",
+        )
+        for raw in raws
+        if normalize_manufacturer(raw) is None
+    ]

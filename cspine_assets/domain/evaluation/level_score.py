@@ -1,0 +1,80 @@
+"""What the score of one level is, whatever rule named it.
+
+Add a view, a protocol or a status here. Finding and measuring levels stand in the modules of each protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cspine_assets.domain.anatomy import DISC_LEVELS
+from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
+from cspine_assets.domain.evaluation.overlap import Status
+
+
+class View(StrEnum):
+    """What of a level is compared."""
+
+    MID_SAGITTAL = "mid_sagittal"
+    VOLUME = "3d"
+
+
+class Protocol(StrEnum):
+    """How levels get their names."""
+
+    ANATOMICAL = "anatomical"
+    PAPER = "paper"
+
+
+class LevelStatus(StrEnum):
+    """What became of a level; only the first three have a Dice."""
+
+    OK = "ok"
+    MISSED = "missed"
+    SPURIOUS = "spurious"
+    ABSENT = "absent"
+    EXCLUDED = "excluded"
+
+
+LEVEL_STATUS: Final = {
+    Status.OK: LevelStatus.OK,
+    Status.MISSED: LevelStatus.MISSED,
+    Status.SPURIOUS: LevelStatus.SPURIOUS,
+    Status.BOTH_EMPTY: LevelStatus.ABSENT,
+}
+"""What the status of its voxels says about a level."""
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """One disc level of one exam.
+
+    Attributes:
+        level: Such as ``C2/C3``.
+        view: The middle slice, or the volume.
+        protocol: How the level got its name.
+        status: ``absent`` where neither mask has the disc, ``excluded`` where the protocol cannot say.
+        dice: 2 TP / (2 TP + FP + FN) of the level's voxels in the view; None where it is absent or excluded.
+        flags: Findings that bear on the level.
+        reason: Why there is no Dice; None where there is one.
+    """
+
+    level: str
+    view: View
+    protocol: Protocol
+    status: LevelStatus
+    dice: float | None
+    flags: tuple[Flag, ...]
+    reason: str | None
+
+    @property
+    def severity(self) -> Severity:
+        """Weight of the flags."""
+        return severity_of(self.flags)
+
+
+def all_excluded(view: View, protocol: Protocol, reason: str, flags: tuple[Flag, ...]) -> list[LevelScore]:
+    """Returns six levels that share one reason for having no score."""
+    return [LevelScore(level, view, protocol, LevelStatus.EXCLUDED, None, flags, reason) for level in DISC_LEVELS]

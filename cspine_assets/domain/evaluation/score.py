@@ -1,0 +1,152 @@
+"""One exam scored: two mask files in, the rows of both metric tables out.
+
+Add a column of the exam's identity here. Measures themselves stand in their own modules, statistics over exams in
+``summaries`` and ``comparison``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.evaluation.flags import flags_text
+from cspine_assets.domain.evaluation.level_score import LevelScore
+from cspine_assets.domain.evaluation.levels import measure_levels
+from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
+from cspine_assets.domain.evaluation.pair import read_mask_pair
+from cspine_assets.domain.tables.base import empty_frame, validate
+from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+
+
+@dataclass(frozen=True)
+class ScoredCase:
+    """Whose masks are compared: the identity columns of every metric row.
+
+    Attributes:
+        exam_id: Exam.
+        patient_id: Its patient.
+        set: ``cv`` or ``test``.
+        fold: Fold that held the exam out, None for the test set.
+        predictor: Who predicted.
+        profile: Profile of the model.
+        annotation_provenance: Who drew the reference.
+    """
+
+    exam_id: str
+    patient_id: str
+    set: str
+    fold: int | None
+    predictor: str
+    profile: str
+    annotation_provenance: str
+
+
+@dataclass(frozen=True)
+class MaskScore:
+    """All measures of one pair of masks.
+
+    Attributes:
+        overlap: Overlap of each structure.
+        levels: Levels of the discs, empty where none were asked for.
+    """
+
+    overlap: dict[Structure, Overlap]
+    levels: list[LevelScore]
+
+
+@dataclass(frozen=True)
+class MetricFrames:
+    """Validated rows of ``evaluation.exam_metrics`` and ``evaluation.level_metrics``."""
+
+    exams: pd.DataFrame
+    levels: pd.DataFrame
+
+
+def score_masks(
+    reference_path: Path,
+    prediction_path: Path | None,
+    *,
+    labels: Mapping[Structure, int] = LABELS,
+    with_levels: bool = True,
+) -> MaskScore:
+    """Returns all measures of two mask files.
+
+    Args:
+        reference_path: Mask that is taken as true.
+        prediction_path: Mask that is judged; None stands for a missing prediction and scores as an empty one.
+        labels: Number of each structure in both files; by default the study's.
+        with_levels: Whether levels are measured too.
+
+    Raises:
+        GeometryError: A file cannot be read, or the grids differ; the message names the difference.
+        CSpineError: A mask has labels, but none of those asked for.
+    """
+    pair = read_mask_pair(reference_path, prediction_path, labels=labels)
+    overlap = measure_overlap(
+        pair.reference,
+        pair.prediction,
+        slice_axis=pair.geometry.slice_axis,
+        voxel_volume_mm3=pair.geometry.voxel_volume_mm3,
+    )
+    levels = measure_levels(pair.reference, pair.prediction, pair.geometry) if with_levels else []
+    return MaskScore({structure: overlap[structure] for structure in labels}, levels)
+
+
+def score_case(reference_path: Path, prediction_path: Path | None, case: ScoredCase) -> MetricFrames:
+    """Returns the metric rows of one exam and predictor: two of overlap, eighteen of levels.
+
+    Args:
+        reference_path: Mask that is taken as true, with the study's labels.
+        prediction_path: Mask that is judged; None stands for a missing prediction.
+        case: Whose they are.
+
+    Raises:
+        GeometryError: A file cannot be read, or the grids differ; the message names the difference.
+    """
+    score = score_masks(reference_path, prediction_path)
+    identity = asdict(case)
+    exams = [
+        {**identity, "structure": structure.value, **asdict(measured)} for structure, measured in score.overlap.items()
+    ]
+    levels = [{**identity, **_level_columns(level)} for level in score.levels]
+    return MetricFrames(_frame(ExamMetrics, exams), _frame(LevelMetrics, levels))
+
+
+def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
+    """Returns the rows of many exams, validated together; without any, two empty tables.
+
+    Raises:
+        TableError: An exam was scored twice for one predictor and set.
+    """
+    parts = list(frames)
+    if not parts:
+        return MetricFrames(empty_frame(ExamMetrics), empty_frame(LevelMetrics))
+    return MetricFrames(
+        validate(ExamMetrics, pd.concat([part.exams for part in parts], ignore_index=True)),
+        validate(LevelMetrics, pd.concat([part.levels for part in parts], ignore_index=True)),
+    )
+
+
+def _level_columns(level: LevelScore) -> dict[str, object]:
+    """Returns the columns of one level."""
+    return {
+        "structure": Structure.INTERVERTEBRAL_DISC.value,
+        "level": level.level,
+        "view": level.view.value,
+        "protocol": level.protocol.value,
+        "dice": level.dice,
+        "status": level.status.value,
+        "reason": level.reason,
+        "flags": flags_text(level.flags),
+        "severity": level.severity.value,
+    }
+
+
+def _frame(table: type[ExamMetrics] | type[LevelMetrics], rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Returns rows as a validated table."""
+    # a column of None alone has no type of its own: start from the described one
+    return validate(table, pd.DataFrame(rows).astype(empty_frame(table).dtypes.to_dict()))

@@ -1,0 +1,248 @@
+"""Members of a series archive, read as untrusted and laid out flat under names of our own.
+
+Add a limit or a form of archive here when a new one is met. What a DICOM header says, and whether the members
+make a series, does not belong here.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import BinaryIO
+
+from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.imaging.compression import inflate_raw
+
+_ZIP_MAGIC = b"PK\x03\x04"
+_DICOM_MAGIC = b"DICM"
+_DICOM_MAGIC_OFFSET = 128
+_NAME_LENGTHS = 26
+"""Where the lengths of name and extra field stand in a member's own header."""
+
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
+"""What reading a damaged archive raises."""
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What a series archive may hold at most; far above any sagittal series, far below what fills a disk.
+
+    Attributes:
+        members: Files, those of nested archives included.
+        total_bytes: Bytes once unpacked.
+        ratio: Unpacked bytes per packed byte of one archive; deflate reaches 1,032, a series of noise-free
+            slices stays under 100.
+        ratio_from_bytes: The ratio is looked at from this unpacked size on: a small empty image packs well
+            too.
+    """
+
+    members: int = 4096
+    total_bytes: int = 4 << 30
+    ratio: float = 200.0
+    ratio_from_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True)
+class StagedSeries:
+    """A series laid out for reading.
+
+    Attributes:
+        folder: Holds the instances and nothing else.
+        files: The instances, ``00001.dcm`` onwards in the order of the source; no name of the source
+            survives, as file names may hold a patient's name.
+        ignored_count: Members that are no DICOM and do not call themselves so, such as a licence.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    ignored_count: int
+
+
+@dataclass
+class _Staging:
+    """The folder being filled and what has been spent of the limits."""
+
+    subject: str
+    folder: Path
+    limits: ArchiveLimits
+    files: list[Path] = field(default_factory=list)
+    member_count: int = 0
+    byte_count: int = 0
+    ignored_count: int = 0
+
+    def refuse(self, found: str) -> ConversionError:
+        return ConversionError(f"{self.subject}: {found}. Nothing was unpacked from it; fetch the series again.")
+
+    def count_member(self) -> None:
+        self.member_count += 1
+        if self.member_count > self.limits.members:
+            raise self.refuse(f"expected at most {self.limits.members} files in a series, found more")
+
+    def next_file(self) -> Path:
+        return self.folder / f"{len(self.files) + 1:05d}.dcm"
+
+
+def stage_series(
+    source: Path, folder: Path, *, subject: str | None = None, limits: ArchiveLimits | None = None
+) -> StagedSeries:
+    """Lays the DICOM instances of a zip, a folder or a single file out in a fresh folder.
+
+    Zips inside a zip or folder are opened one level deep. Files that are neither DICOM nor called ``.dcm``
+    are left aside and counted; the directory file of a medium (``DICOMDIR``) is one of them.
+
+    Args:
+        source: Zip archive, folder (searched to its leaves) or DICOM file.
+        folder: Created here; must not hold anything yet.
+        subject: What errors are about, such as an exam; the source's own name where not given.
+        limits: The most that is unpacked.
+
+    Raises:
+        ConversionError: The source is missing or damaged; a member would leave the target, is a link, is
+            encrypted, or is called ``.dcm`` and is none; or a limit is passed.
+    """
+    staging = _Staging(subject or source.name, folder, limits or ArchiveLimits())
+    folder.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        _stage_folder(source, staging)
+    elif source.is_file():
+        _stage_path(source, staging)
+    else:
+        raise ConversionError(
+            f"{staging.subject}: expected a zip, a folder or a DICOM file at {source.name}, there is "
+            "nothing. "
+            "Fetch the series again."
+        )
+    return StagedSeries(folder, tuple(staging.files), staging.ignored_count)
+
+
+def _stage_folder(source: Path, staging: _Staging) -> None:
+    """Links to a folder's files. Unlike in a zip, links in it are the user's own and are followed."""
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        _stage_path(path, staging)
+
+
+def _stage_path(path: Path, staging: _Staging) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(_DICOM_MAGIC_OFFSET + len(_DICOM_MAGIC))
+        if start.startswith(_ZIP_MAGIC):
+            stream.seek(0)
+            _stage_zip(stream, staging, depth=0)
+            return
+    staging.count_member()
+    if not _wanted(path.name, start, staging):
+        return
+    target = staging.next_file()
+    try:
+        target.symlink_to(path.resolve())
+    except OSError:  # a file system without links
+        shutil.copyfile(path, target)
+    staging.files.append(target)
+
+
+def _stage_zip(stream: BinaryIO, staging: _Staging, *, depth: int) -> None:
+    """Unpacks one archive; every member is judged before the first is written."""
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+            _check_members(members, staging)
+            for number, info in enumerate(members, start=1):
+                content = _member(archive, stream, info)
+                _stage_member(content, info.filename, f"file {number} of {len(members)}", staging, depth)
+    except _DAMAGED as error:
+        raise staging.refuse(f"expected a whole zip archive, found a damaged one ({type(error).__name__})") from error
+
+
+def _check_members(members: list[zipfile.ZipInfo], staging: _Staging) -> None:
+    """Refuses an archive by its contents; names are not repeated, as they may hold a patient's."""
+    for number, info in enumerate(members, start=1):
+        staging.count_member()
+        where = f"file {number} of {len(members)} in the archive"
+        if _leaves_target(info.filename) or _leaves_target(info.orig_filename):
+            raise staging.refuse(f"{where} has an absolute name or one that leads out of the target folder")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise staging.refuse(f"{where} is a link")
+        if info.flag_bits & 1:
+            raise staging.refuse(f"{where} is encrypted")
+    limits = staging.limits
+    unpacked = sum(info.file_size for info in members)
+    packed = sum(info.compress_size for info in members)
+    if staging.byte_count + unpacked > limits.total_bytes:
+        raise staging.refuse(f"expected at most {limits.total_bytes} bytes once unpacked, found more")
+    if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * max(packed, 1):
+        raise staging.refuse(
+            f"expected at most {limits.ratio:g} unpacked bytes per packed byte, found {unpacked / max(packed, 1):.0f}"
+        )
+    # the sizes stated here hold: zipfile reads no byte beyond them and compares the checksum
+    staging.byte_count += unpacked
+
+
+def _leaves_target(name: str) -> bool:
+    """Whether a name, read as POSIX or as Windows would, is absolute or steps upward."""
+    windows = PureWindowsPath(name)
+    absolute = name.startswith(("/", "\\")) or bool(windows.drive)
+    return absolute or ".." in windows.parts or ".." in PurePosixPath(name).parts
+
+
+def _member(archive: zipfile.ZipFile, stream: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+    """Returns a member's content, which is exactly as long as the table of contents says.
+
+    Deflate is undone by the fast library: unpacking is the largest part of reading a series.
+    """
+    if info.compress_type != zipfile.ZIP_DEFLATED:
+        return archive.read(info)
+    with archive.open(info):  # compares the two headers of the member, and leaves the stream behind the second
+        stream.seek(info.header_offset + _NAME_LENGTHS)
+        name_bytes, extra_bytes = struct.unpack("<2H", stream.read(4))
+        stream.seek(name_bytes + extra_bytes, os.SEEK_CUR)
+        packed = stream.read(info.compress_size)
+    content = inflate_raw(packed, info.file_size)
+    if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
+        raise zipfile.BadZipFile
+    return content
+
+
+def _stage_member(content: bytes, name: str, where: str, staging: _Staging, depth: int) -> None:
+    if content.startswith(_ZIP_MAGIC):
+        if depth:
+            raise staging.refuse(f"expected archives nested one level at most, {where} is nested deeper")
+        _stage_zip(io.BytesIO(content), staging, depth=depth + 1)
+    elif _wanted(name, content[: _DICOM_MAGIC_OFFSET + len(_DICOM_MAGIC)], staging):
+        target = staging.next_file()
+        target.write_bytes(content)
+        staging.files.append(target)
+
+
+def _wanted(name: str, start: bytes, staging: _Staging) -> bool:
+    """Whether a file is an instance to stage.
+
+    Raises:
+        ConversionError: It calls itself DICOM and is none: an instance of the series is lost.
+    """
+    base = PureWindowsPath(name).name.lower()
+    is_dicom = start[_DICOM_MAGIC_OFFSET:] == _DICOM_MAGIC
+    if is_dicom and base != "dicomdir":
+        return True
+    if base.endswith((".dcm", ".ima")) and not base.startswith("._"):
+        raise staging.refuse(
+            f"{len(start)} bytes into a file named as DICOM no DICOM mark was found: it is cut or damaged"
+        )
+    staging.ignored_count += 1
+    return False

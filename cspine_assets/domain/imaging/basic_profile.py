@@ -1,0 +1,58 @@
+"""Attributes of the basic profile for de-identification, by what they say (DICOM PS3.15, table E.1-1).
+
+Add a keyword when the standard or a finding in real data calls for it. How a value is judged stands in
+``deidentification``; UIDs, dates and technical attributes of the profile are not listed here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PATIENT = """
+PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientBirthName OtherPatientIDs
+OtherPatientNames PatientMotherBirthName PatientAddress PatientTelephoneNumbers PatientTelecomInformation
+MilitaryRank BranchOfService MedicalRecordLocator PatientReligiousPreference PatientInstitutionResidence
+PatientInsurancePlanCodeSequence PatientPrimaryLanguageCodeSequence RegionOfResidence CountryOfResidence
+Occupation ResponsiblePerson ResponsibleOrganization PersonAddress PersonTelephoneNumbers
+PersonTelecomInformation PersonName CurrentPatientLocation ConfidentialityConstraintOnPatientDataDescription
+PatientBirthDateInAlternativeCalendar PatientDeathDateInAlternativeCalendar
+"""
+
+_PEOPLE = """
+ReferringPhysicianName ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers ConsultingPhysicianName
+PhysiciansOfRecord PerformingPhysicianName NameOfPhysiciansReadingStudy OperatorsName RequestingPhysician
+ScheduledPerformingPhysicianName ReviewerName VerifyingObserverName AuthorObserverSequence
+ContentCreatorName HumanPerformerName IntendedRecipientsOfResultsIdentificationSequence
+NamesOfIntendedRecipientsOfResults OrderEnteredBy OrderEntererLocation OrderCallbackPhoneNumber
+PerformingPhysicianIdentificationSequence OperatorIdentificationSequence
+ReferringPhysicianIdentificationSequence PhysiciansOfRecordIdentificationSequence
+"""
+
+_PLACE = """
+InstitutionName InstitutionAddress InstitutionalDepartmentName InstitutionCodeSequence StationName
+RequestingService HumanPerformerOrganization VerifyingOrganization PerformedLocation PerformedStationAETitle
+PerformedStationName ScheduledStationName ScheduledStationAETitle ScheduledProcedureStepLocation
+PerformedStationGeographicLocationCodeSequence RetrieveAETitle SourceApplicationEntityTitle
+SendingApplicationEntityTitle ReceivingApplicationEntityTitle
+"""
+
+_NUMBERS = """
+AccessionNumber AdmissionID IssuerOfAdmissionID ServiceEpisodeID PlacerOrderNumberImagingServiceRequest
+FillerOrderNumberImagingServiceRequest RequestedProcedureID PerformedProcedureStepID
+ScheduledProcedureStepID StudyIDIssuer DeviceSerialNumber GantryID DetectorID PlateID CassetteID DeviceUID
+UniqueDeviceIdentifier LongDeviceDescription PatientTransportArrangements
+"""
+
+_TYPED = """
+ImageComments PatientComments AdditionalPatientHistory AcquisitionComments FrameComments StudyComments
+VisitComments RequestedProcedureComments ImagingServiceRequestComments CommentsOnThePerformedProcedureStep
+CommentsOnRadiationDose Allergies MedicalAlerts SpecialNeeds PatientState IdentifyingComments
+AdmittingDiagnosesDescription InterpretationText TextComments TextString ReasonForStudy
+ReasonForTheRequestedProcedure DerivationDescription ContributionDescription
+"""
+
+IDENTIFYING: Final = frozenset(f"{_PATIENT} {_PEOPLE} {_PLACE} {_NUMBERS}".split())
+"""Attributes whose mere presence with a value identifies, or helps to."""
+
+FREE_TEXT: Final = frozenset(_TYPED.split())
+"""Attributes into which people type what they like."""

@@ -1,0 +1,233 @@
+"""Headers of DICOM instances, read without their pixels, and what they say about a slice.
+
+Add a value here when a rule on series or identity needs it. Whether the slices make a volume is decided in
+``series``, and what identifies a person in ``deidentification``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag, Tag
+
+from cspine_assets.domain.errors import ConversionError
+
+_REQUIRED = (
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+)
+
+UNREADABLE = (
+    InvalidDicomError,
+    BytesLengthException,
+    AttributeError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom raises on bytes that are no header."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """A DICOM header as it was read.
+
+    Attributes:
+        dataset: All elements before the pixels.
+        rest_bytes: What follows in the file.
+    """
+
+    dataset: pydicom.Dataset
+    rest_bytes: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What one DICOM header says about its place in a volume.
+
+    Attributes:
+        pixel_spacing_mm: Distance of rows, then of columns.
+        orientation: Direction of a row (towards higher columns), then of a column, in the patient's LPS
+            system.
+        position_mm: Centre of the first pixel, LPS.
+        frames: 1, or the frames of a multi-frame instance.
+        lacking_bytes: Pixel bytes that the file is too short for; 0 where it is whole or the pixels are
+            compressed.
+    """
+
+    sop_uid: str
+    series_uid: str
+    patient_id: str
+    modality: str
+    image_type: tuple[str, ...]
+    echo_time_ms: float | None
+    rows: int
+    columns: int
+    frames: int
+    samples_per_pixel: int
+    pixel_spacing_mm: tuple[float, float]
+    orientation: tuple[float, ...]
+    position_mm: tuple[float, float, float]
+    lacking_bytes: int
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keeps pydicom's remarks out of warnings and logs: they quote values, which may identify a person."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
+def read_headers(files: Sequence[Path], *, subject: str) -> list[Header]:
+    """Returns the headers of DICOM files, in their order, the pixels unread.
+
+    Raises:
+        ConversionError: A header cannot be read.
+    """
+    headers = []
+    with quiet_pydicom():
+        for number, file in enumerate(files, start=1):
+            try:
+                headers.append(_read(file))
+            except UNREADABLE as error:
+                raise _unreadable(subject, number, len(files), type(error).__name__) from error
+    return headers
+
+
+def describe_instances(headers: Sequence[Header], *, subject: str) -> list[Instance]:
+    """Returns what the headers say about a volume.
+
+    Raises:
+        ConversionError: A header lacks a value that a slice must have, as one cut short does.
+    """
+    instances = []
+    with quiet_pydicom():
+        read: dict[tuple[str, bytes], Any] = {}
+        for number, header in enumerate(headers, start=1):
+            try:
+                instances.append(_describe(header, _Values(header.dataset, read)))
+            except UNREADABLE as error:
+                found = _missing(header.dataset) or type(error).__name__
+                raise _unreadable(subject, number, len(headers), found) from error
+    return instances
+
+
+def _read(file: Path) -> Header:
+    with file.open("rb") as stream:
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True)
+        return Header(dataset, file.stat().st_size - stream.tell())
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The values of a header. Those that a series shares are read once: converting them costs more than the file."""
+
+    dataset: pydicom.Dataset
+    read: dict[tuple[str, bytes], Any]
+
+    def get(self, keyword: str) -> Any:  # noqa: ANN401
+        """Returns an element's value, or None where it is missing or empty."""
+        tag = _tag(keyword)
+        element = self.dataset.get_item(tag) if tag in self.dataset else None
+        raw = None if element is None else element.value
+        if not isinstance(raw, bytes):
+            value = self.dataset.get(keyword)
+        elif (keyword, raw) in self.read:
+            return self.read[keyword, raw]
+        else:
+            value = self.read[keyword, raw] = self.dataset.get(keyword)
+        return None if value == "" else value
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...]:
+        """Returns an element's finite numbers.
+
+        Raises:
+            ValueError: They are more or fewer, or not finite.
+        """
+        numbers = tuple(float(value) for value in self.get(keyword))
+        if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+            raise ValueError
+        return numbers
+
+
+def _describe(header: Header, values: _Values) -> Instance:
+    rows, columns, bits = (int(values.get(keyword)) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    if min(rows, columns, bits) < 1:
+        raise ValueError
+    frames = int(values.get("NumberOfFrames") or 1)
+    samples = int(values.get("SamplesPerPixel") or 1)
+    syntax = header.dataset.file_meta.TransferSyntaxUID
+    # what is packed may be of any length; the converter reads it to its end
+    is_plain = not (syntax.is_compressed or syntax.is_deflated)
+    lacking = rows * columns * frames * samples * bits // 8 - header.rest_bytes
+    image_type = values.get("ImageType") or ()
+    echo_time = values.get("EchoTime")
+    row_mm, column_mm = values.numbers("PixelSpacing", 2)
+    x, y, z = values.numbers("ImagePositionPatient", 3)
+    return Instance(
+        sop_uid=str(values.dataset.SOPInstanceUID),
+        series_uid=str(values.dataset.SeriesInstanceUID),
+        patient_id=str(values.get("PatientID") or ""),
+        modality=str(values.get("Modality") or ""),
+        image_type=(image_type,) if isinstance(image_type, str) else tuple(str(part) for part in image_type),
+        echo_time_ms=None if echo_time is None else float(echo_time),
+        rows=rows,
+        columns=columns,
+        frames=frames,
+        samples_per_pixel=samples,
+        pixel_spacing_mm=(row_mm, column_mm),
+        orientation=values.numbers("ImageOrientationPatient", 6),
+        position_mm=(x, y, z),
+        lacking_bytes=max(0, lacking) if is_plain else 0,
+    )
+
+
+def _missing(header: pydicom.Dataset) -> str | None:
+    """Names the first required value that a header lacks."""
+    if "SharedFunctionalGroupsSequence" in header:
+        return "an enhanced multi-frame instance; classic instances of one slice each are read"
+    return next((f"no {keyword}" for keyword in _REQUIRED if keyword not in header), None)
+
+
+def _unreadable(subject: str, number: int, count: int, found: str) -> ConversionError:
+    return ConversionError(
+        f"{subject}: expected a DICOM header of one slice in instance {number} of {count}, found {found}. "
+        "The file is cut, damaged or of another kind; fetch the series again."
+    )

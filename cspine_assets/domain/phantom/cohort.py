@@ -1,0 +1,152 @@
+"""Writing a synthetic cohort in the exact layout of a MIDRC download.
+
+Add here another part that a download ships.
+How exams look and what tables say belongs to the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.phantom.exam import DownloadFolders, write_exams
+from cspine_assets.domain.phantom.files import Member, write_zip
+from cspine_assets.domain.phantom.plan import CohortPlan, ExamPlan, plan_cohort
+from cspine_assets.domain.phantom.settings import CohortSettings
+from cspine_assets.domain.phantom.tables import DATASET, ExamFiles, cohort_tables
+
+STRUCTURED: Final = "DukeCSpineSeg_structured"
+IMAGING_FILES: Final = "DukeCSpineSeg_imaging_files"
+ANNOTATION: Final = "DukeCSpineSeg_annotation"
+SEGMENTATION: Final = "DukeCSpineSeg_segmentation"
+PROVENANCE_FILE: Final = "annotation_provenance.json"
+
+_EXAMS_PER_BATCH: Final = 4
+_WORKERS: Final = 2
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """What was written."""
+
+    destination: Path
+    patients: int
+    exams: int
+    instances: int
+    expert_masks: int
+    model_masks: int
+    provenance_file: Path
+
+
+def unfinished_folder(destination: Path) -> Path:
+    """Returns where a cohort is written until it is whole; a run that was ended by force leaves it behind."""
+    return destination.parent / f".{destination.name}.unfinished"
+
+
+def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
+    """Write a synthetic cohort as the four parts of a MIDRC download, and who drew its masks beside them.
+
+    Equal settings give equal bytes in every file. Everything is written into a folder beside the destination, which
+    takes its place at the end.
+
+    Args:
+        destination: New or empty folder.
+        settings: Size and shape of the cohort.
+
+    Raises:
+        CSpineError: The destination holds something, or cannot be written.
+        ConversionError: dcm2niix is missing or failed.
+    """
+    _refuse_used(destination)
+    plan = plan_cohort(settings)
+    aside = unfinished_folder(destination)
+    if aside.exists():
+        raise CSpineError(
+            f"{aside} is there: another run is writing this cohort, or one was ended by force. "
+            "Wait for the other run, or remove that folder."
+        )
+    try:
+        aside.mkdir(parents=True)
+        files = _write_parts(aside, plan)
+        if destination.exists():
+            destination.rmdir()
+        aside.rename(destination)
+    except OSError as error:
+        raise CSpineError(f"The synthetic cohort cannot be written to {destination}: {error}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    experts = sum(exam.patient.has_expert_masks for exam in plan.exams)
+    return CohortReport(
+        destination=destination,
+        patients=len(plan.patients),
+        exams=len(plan.exams),
+        instances=sum(len(own.instances) for own in files),
+        expert_masks=experts,
+        model_masks=len(plan.exams) - experts,
+        provenance_file=destination / PROVENANCE_FILE,
+    )
+
+
+def _refuse_used(destination: Path) -> None:
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise CSpineError(
+            f"{destination}: expected a new or an empty folder for the synthetic cohort, found something in it. "
+            "Choose another folder, or remove this one."
+        )
+
+
+def _write_parts(root: Path, plan: CohortPlan) -> list[ExamFiles]:
+    folders = DownloadFolders(root / IMAGING_FILES / "case_image", root / ANNOTATION, root / SEGMENTATION)
+    structured = root / STRUCTURED
+    for folder in (folders.case_image, folders.annotation, folders.segmentation, structured):
+        folder.mkdir(parents=True)
+    files = _write_all_exams(plan, folders, root / "scratch")
+    for table in cohort_tables(plan, files):
+        (structured / table.name).write_bytes(table.content)
+    (root / PROVENANCE_FILE).write_bytes(provenance_answer(plan))
+    if plan.settings.archived:
+        for part in (STRUCTURED, IMAGING_FILES, ANNOTATION, SEGMENTATION):
+            _archive_part(root, part)
+    return files
+
+
+def _write_all_exams(plan: CohortPlan, folders: DownloadFolders, scratch: Path) -> list[ExamFiles]:
+    """Write all exams in batches, a few at a time; each exam draws from its own generator, whatever the order."""
+
+    def write_batch(exams: Sequence[ExamPlan]) -> list[ExamFiles]:
+        own_scratch = scratch / str(exams[0].index)
+        try:
+            return write_exams(plan.settings, exams, folders, own_scratch)
+        finally:
+            shutil.rmtree(own_scratch, ignore_errors=True)
+
+    starts = range(0, len(plan.exams), _EXAMS_PER_BATCH)
+    batches = [plan.exams[start : start + _EXAMS_PER_BATCH] for start in starts]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        written = list(pool.map(write_batch, batches))
+    shutil.rmtree(scratch)
+    return [files for batch in written for files in batch]
+
+
+def provenance_answer(plan: CohortPlan) -> bytes:
+    """Return the expert masks as MIDRC's index answers the query for them, a JSON document."""
+    experts = [
+        {"file_name": exam.mask_file_name, "annotation_method": "Retrospective_expert", "project_id": DATASET}
+        for exam in plan.exams
+        if exam.patient.has_expert_masks
+    ]
+    return (json.dumps({"data": {"data_file": experts}}, indent=2) + "\n").encode()
+
+
+def _archive_part(root: Path, part: str) -> None:
+    folder = root / part
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    members = (Member(path.relative_to(root).as_posix(), path.read_bytes()) for path in paths)
+    write_zip(root / f"{part}.zip", members, compressed=part == STRUCTURED)
+    shutil.rmtree(folder)

@@ -1,0 +1,49 @@
+"""What a person chooses about a synthetic cohort.
+
+Add a choice when two users need different cohorts; give it a default that suits a laptop.
+What follows from the choices is drawn elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cspine_assets.domain.errors import CSpineError
+
+
+@dataclass(frozen=True)
+class CohortSettings:
+    """Size and shape of a synthetic cohort; equal settings give equal bytes.
+
+    Attributes:
+        patients: Number of patients. From 8 on the cohort holds the release's exceptions: patients with two exams,
+            one patient over 89, one exam of a 3-D acquisition, a second spelling of a manufacturer.
+        seed: Starts every random draw.
+        matrix: Rows and columns of each slice.
+        slices_min: Fewest slices of a 2-D acquisition.
+        slices_max: Most slices of a 2-D acquisition.
+        expert_fraction: Share of patients whose masks an expert drew; the others' come from a model.
+        archived: Ship each of the four parts as one zip, as they are downloaded.
+    """
+
+    patients: int
+    seed: int
+    matrix: int = 96
+    slices_min: int = 12
+    slices_max: int = 15
+    expert_fraction: float = 0.6
+    archived: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that give no usable cohort."""
+        _expect(1 <= self.patients <= 100_000, "patients", "1 to 100,000", self.patients)
+        _expect(self.seed >= 0, "seed", "0 or more", self.seed)
+        _expect(32 <= self.matrix <= 1024, "matrix", "32 to 1024", self.matrix)
+        _expect(5 <= self.slices_min <= 64, "slices_min", "5 to 64", self.slices_min)
+        _expect(self.slices_min <= self.slices_max <= 64, "slices_max", "slices_min to 64", self.slices_max)
+        _expect(0 <= self.expert_fraction <= 1, "expert_fraction", "0 to 1", self.expert_fraction)
+
+
+def _expect(holds: bool, name: str, expected: str, value: float) -> None:
+    if not holds:
+        raise CSpineError(f"Synthetic cohort: expected `{name}` to be {expected}, got {value}. Choose another value.")

@@ -1,0 +1,92 @@
+"""Tables of schema ``nnunet``: what went into the raw datasets, the plans, and every trained fold.
+
+Add a column when a model needs to say more of itself. How nnU-Net is run stands in the ``nnunet`` package.
+"""
+
+from __future__ import annotations
+
+from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
+from cspine_assets.domain.tables.evaluation import PROFILES
+
+CONFIGURATIONS = ("2d", "3d_fullres")
+FOLDS = (0, 1, 2, 3, 4)
+
+
+class RawDataset(Table):
+    """One row per case of Dataset108_CSpineSeg: expert exams for training, and the test exams kept apart."""
+
+    case_id: Text = column("nnU-Net's name of the case; it is the exam's own, so that no position is an identity")
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    part: Text = column("imagesTr for development, imagesTs for the test set", isin=("imagesTr", "imagesTs"))
+    fold: Integer = column("Fold that holds the case out; missing for the test set", nullable=True, ge=0)
+    volume_sha256: Text = column("SHA-256 of the volume")
+    mask_sha256: Text = column("SHA-256 of the mask")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.raw_dataset"
+        unique = ["case_id"]  # noqa: RUF012
+
+
+class UnannotatedDataset(Table):
+    """One row per case of Dataset111_CSpineSeg_UNANNO: exams without an expert mask, to be predicted."""
+
+    case_id: Text = column("nnU-Net's name of the case; it is the exam's own")
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    volume_sha256: Text = column("SHA-256 of the volume")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.unannotated_dataset"
+        unique = ["case_id"]  # noqa: RUF012
+
+
+class Plans(Table):
+    """One row per configuration: what nnU-Net planned from the fingerprint of the development exams."""
+
+    configuration: Text = column("nnU-Net configuration", isin=CONFIGURATIONS)
+    profile: Text = column("Profile the plans were made for", isin=PROFILES)
+    data_fingerprint: Text = column("SHA-256 over cases, folds and files that the plans were made from")
+    plans_sha256: Text = column("SHA-256 of the plans file")
+    cases: Integer = column("Development cases", ge=1)
+    patch_size: Text = column("Patch size in voxels, joined by x")
+    spacing_mm: Text = column("Target spacing in nnU-Net's axis order, joined by x", unit="mm")
+    batch_size: Integer = column("Batch size", ge=1)
+    stages: Integer = column("Resolution stages of the network", ge=1)
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.plans"
+        unique = ["configuration"]  # noqa: RUF012
+
+
+class TrainedFolds(Table):
+    """One row per trained model: a configuration trained without one fold."""
+
+    configuration: Text = column("nnU-Net configuration", isin=CONFIGURATIONS)
+    fold: Integer = column("Fold held out", ge=0)
+    profile: Text = column("Profile of the model; demo models are for trying out, never for results", isin=PROFILES)
+    path: Text = column("Folder of the fold, relative to the home")
+    epochs: Integer = column("Epochs trained in all", unit="epochs", ge=1)
+    resumed_from_epoch: Integer = column("Epoch of the checkpoint that the last run resumed from", nullable=True, ge=0)
+    seconds: Number = column("Wall time of the last run", unit="s", ge=0)
+    validation_dice_vertebral_body: Number = column(
+        "nnU-Net's own validation Dice of bodies", nullable=True, ge=0, le=1
+    )
+    validation_dice_intervertebral_disc: Number = column(
+        "nnU-Net's own validation Dice of discs", nullable=True, ge=0, le=1
+    )
+    device: Text = column("Device of the training, such as cpu or cuda:0")
+    checkpoint_sha256: Text = column("SHA-256 of checkpoint_final.pth")
+    data_fingerprint: Text = column("SHA-256 over cases, folds and files that the model was trained from")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.trained_folds"
+        unique = ["configuration", "fold"]  # noqa: RUF012

@@ -1,0 +1,76 @@
+"""The first and last moments of every child: read the request, speak on the channel, die with the parent.
+
+Change this file when all children change.
+What one child does belongs in its own module beside this one; nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from cspine_assets.nnunet.messages import ChildMessage, Failed, Finished
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+PARENT_CHECK_S = 0.5
+"""How often a child looks whether its parent lives; orphaned workers would hold 450 MB each."""
+
+Emit = Callable[[ChildMessage], None]
+
+
+def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel]) -> None:
+    """Be a child: ``python -m module request.json [channel parent_pid]``; ends the process.
+
+    Without a channel (run by hand) the messages go to the standard output.
+    """
+    request_path = Path(sys.argv[1])
+    channel = sys.stdout.fileno()
+    if len(sys.argv) > 2:
+        channel, parent = int(sys.argv[2]), int(sys.argv[3])
+        os.set_inheritable(channel, False)
+        _watch_parent(parent)
+    # A parent that ignores interrupts hands that down; this child must hear them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    send = _sender(channel)
+    try:
+        result = work(request_type.model_validate_json(request_path.read_text()), send)
+    except BaseException as error:  # noqa: BLE001 - reported to the parent, whatever it was
+        traceback.print_exc()
+        send(Failed(error=f"{type(error).__name__}: {error}"))
+        sys.exit(1)
+    send(Finished(result_json=result.model_dump_json()))
+    sys.stdout.flush()
+
+
+def _sender(channel: int) -> Callable[[BaseModel], None]:
+    lock = threading.Lock()
+
+    def send(message: BaseModel) -> None:
+        line = message.model_dump_json().encode() + b"\n"
+        with lock:
+            while line:
+                line = line[os.write(channel, line) :]
+
+    return send
+
+
+def _watch_parent(parent: int) -> None:
+    """Kill this process's group, workers and all, soon after the parent is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_S)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

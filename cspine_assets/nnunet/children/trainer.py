@@ -1,0 +1,145 @@
+"""nnU-Net's trainer, with our recipe, our messages, whole checkpoints and repeatable sampling.
+
+Change this file when a training must differ from nnU-Net's within its epochs.
+Where a training starts and how it is validated belongs in ``train``; the numbers belong in ``profiles``.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as StockTrainer
+
+from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.nnunet.children.entry import Emit
+from cspine_assets.nnunet.files import written_aside
+from cspine_assets.nnunet.messages import EpochFinished
+from cspine_assets.nnunet.profiles import TRAINER, Configuration, Profile
+
+STRUCTURES = {label: structure for structure, label in LABELS.items()}
+
+PROGRESS_DPI = 50
+"""nnU-Net draws 3000 x 5400 pixels; half of each still reads well and takes a quarter of the time."""
+
+
+def trainer_class(profile: Profile, emit: Emit) -> type[CSpineTrainer]:
+    """The trainer for a profile.
+
+    Its name is nnU-Net's own, and so are the names of the folder and in the checkpoints: nnU-Net's commands
+    load such a model without a search through all their trainers, one of which needs torchvision.
+    """
+    return type(TRAINER, (CSpineTrainer,), {"profile": profile, "emit": staticmethod(emit)})
+
+
+def seed_everything(*numbers: int) -> None:
+    """Seed all generators that nnU-Net draws from."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - nnU-Net's data loader draws from the global generator
+    torch.manual_seed(seed)
+
+
+class CSpineTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
+    """nnU-Net's trainer following ``profile`` and reporting to ``emit``."""
+
+    profile: ClassVar[Profile]
+    emit: ClassVar[Emit]
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        seed_everything(self.profile.seed, fold)
+        # nnU-Net looks its own arguments up by the names in this signature: it must stay as it is
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        self.recipe = self.profile.recipes[Configuration(configuration)]
+        self.num_epochs = self.recipe.epochs
+        self.num_iterations_per_epoch = self.recipe.iterations
+        self.num_val_iterations_per_epoch = self.recipe.validation_iterations
+        self.initial_lr = self.recipe.initial_learning_rate
+        self.save_every = self.recipe.save_every
+        self._draw_now = self.logger.plot_progress_png
+        self.logger.plot_progress_png = self._draw_seldom
+        if not self.recipe.augmentation:
+            self.get_training_transforms = self._plain_transforms
+
+    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
+        """The recipe's optimizer, with nnU-Net's polynomial decay."""
+        if self.recipe.optimizer == "sgd":
+            optimizer, schedule = super().configure_optimizers()
+            return optimizer, schedule
+        adam = torch.optim.AdamW(self.network.parameters(), self.initial_lr, weight_decay=self.weight_decay)
+        return adam, PolyLRScheduler(adam, self.initial_lr, self.num_epochs)
+
+    def _plain_transforms(self, *arguments: object, **choices: object) -> object:
+        """Training patches prepared as nnU-Net prepares validation patches: cut, and nothing else."""
+        deep_supervision_scales = arguments[2]
+        choices.pop("use_mask_for_norm")
+        return self.get_validation_transforms(deep_supervision_scales, **choices)
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[object, ...]:
+        """What nnU-Net augments by; without augmentation no margin is cut and no axis is ever mirrored."""
+        planned = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        rotation, dummy_2d, patch_size, mirror_axes = planned
+        if not self.recipe.augmentation:
+            patch_size = self.configuration_manager.patch_size
+            mirror_axes = self.inference_allowed_mirroring_axes = None
+        return rotation, dummy_2d, patch_size, mirror_axes
+
+    def on_epoch_start(self) -> None:
+        """Seed, so that a resumed training draws what the uninterrupted one would have drawn."""
+        seed_everything(self.profile.seed, self.fold, self.current_epoch)
+        super().on_epoch_start()
+
+    def on_epoch_end(self) -> None:
+        """Report once the epoch's checkpoints are on the disk."""
+        super().on_epoch_end()
+        type(self).emit(self._message())
+
+    def on_train_end(self) -> None:
+        """Draw the progress, whatever the rhythm was: nnU-Net's export demands the picture."""
+        super().on_train_end()
+        self._draw(self.output_folder)
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write aside and rename: ``torch.save`` alone leaves a torn file when it is interrupted."""
+        with written_aside(Path(filename)) as aside:
+            super().save_checkpoint(str(aside))
+
+    def _draw_seldom(self, folder: str) -> None:
+        if (self.current_epoch + 1) % self.recipe.plot_every == 0:
+            self._draw(folder)
+
+    def _draw(self, folder: str) -> None:
+        with mpl.rc_context({"savefig.dpi": PROGRESS_DPI}):
+            self._draw_now(folder)
+
+    def _message(self) -> EpochFinished:
+        log = {key: values[-1] for key, values in self.logger.get_checkpoint().items()}
+        labels = self.label_manager.foreground_labels
+        dice: dict[Structure, float] = {
+            STRUCTURES[label]: float(value)
+            for label, value in zip(labels, log["dice_per_class_or_region"], strict=True)
+        }
+        return EpochFinished(
+            configuration=self.configuration_name,
+            fold=self.fold,
+            epoch=self.current_epoch,  # nnU-Net has counted on already
+            epochs=self.num_epochs,
+            train_loss=float(log["train_losses"]),
+            val_loss=float(log["val_losses"]),
+            pseudo_dice=dice,
+            ema_pseudo_dice=float(log["ema_fg_dice"]),
+            learning_rate=float(log["lrs"]),
+            seconds=float(log["epoch_end_timestamps"] - log["epoch_start_timestamps"]),
+        )

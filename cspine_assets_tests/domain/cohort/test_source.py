@@ -1,0 +1,104 @@
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cspine_assets.domain.cohort.source import find_source
+from cspine_assets.domain.errors import SourceError
+
+STEM = "593973-000001_Study-MR-1_Series-1"
+
+
+def zip_part(folder: Path, part: str) -> None:
+    with zipfile.ZipFile(folder / f"{part}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((folder / part).rglob("*")):
+            archive.write(path, path.relative_to(folder))
+        archive.writestr(f"__MACOSX/{part}/._{STEM}.nii.gz", b"junk")
+    shutil.rmtree(folder / part)
+
+
+@pytest.mark.parametrize("prefix", ["DukeCSpineSeg_", ""])
+def test_an_extracted_download_is_found_whole(download, tmp_path, prefix):
+    source = find_source(download.write(tmp_path, prefix=prefix))
+    assert set(source.table_files) == set(download.tables())
+    assert (len(source.images), len(source.masks), len(source.series)) == (7, 7, 7)
+    assert source.release == "20250321"
+    assert source.notes == ()
+
+
+def test_archives_are_read_without_being_extracted(download, tmp_path):
+    folder = download.write(tmp_path / "download")
+    extracted = find_source(folder)
+    for part in ("structured", "annotation", "segmentation", "imaging_files"):
+        zip_part(folder, f"DukeCSpineSeg_{part}")
+    source = find_source(folder)
+    assert sorted(p.suffix for p in folder.iterdir()) == [".zip"] * 4
+    assert set(source.images) == set(extracted.images)
+    assert set(source.series) == set(extracted.series)
+    copy = source.mask_file(f"{STEM}_SEG.nii.gz").materialize(tmp_path / "scratch")
+    assert copy.read_text() == f"{STEM}_SEG.nii.gz"
+
+
+def test_a_series_archive_is_found_through_patient_study_and_series(download, tmp_path):
+    source = find_source(download.write(tmp_path))
+    row = download.mr_series[0]
+    keys = (row["case_ids"], row["imaging_studies.submitter_id"], row["submitter_id"])
+    with zipfile.ZipFile(source.series_archive(*keys).open()) as archive:
+        assert archive.namelist() == ["folder/1"]
+    with pytest.raises(SourceError, match=r"expected case_image/593973-000009"):
+        source.series_archive("593973-000009", *keys[1:])
+
+
+def test_an_extracted_series_stands_for_its_archive(download, tmp_path):
+    folder = download.write(tmp_path)
+    archive = next(folder.rglob(f"{download.mr_series[0]['submitter_id']}.zip"))
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(archive.with_suffix(""))
+    archive.unlink()
+    row = download.mr_series[0]
+    found = find_source(folder).series_archive(
+        row["case_ids"], row["imaging_studies.submitter_id"], row["submitter_id"]
+    )
+    with zipfile.ZipFile(found.open()) as content:
+        assert content.read("folder/1") == b"dicom"
+
+
+def test_the_newest_release_of_a_table_wins_and_the_older_is_noted(download, tmp_path):
+    download.write(tmp_path, date="20250321")
+    source = find_source(download.write(tmp_path, date="20260101"))
+    assert source.release == "20260101"
+    assert any("passed over" in note and "20250321" in note for note in source.notes)
+
+
+def test_a_home_inside_the_folder_is_not_taken_for_scans(download, tmp_path):
+    folder = download.write(tmp_path)
+    home = folder / "cspine_home"
+    (home / "lake").mkdir(parents=True)
+    (home / "settings.json").write_text("{}")
+    (home / "593973-000077_Study-MR-1_Series-1.nii.gz").write_text("prediction")
+    assert "593973-000077_Study-MR-1_Series-1.nii.gz" not in find_source(folder).images
+
+
+@pytest.mark.parametrize("make", ["absent", "empty", "file"])
+def test_a_wrong_folder_is_refused_with_what_to_do(tmp_path, make):
+    folder = tmp_path / "download"
+    if make == "empty":
+        folder.mkdir()
+    if make == "file":
+        folder.write_text("")
+    with pytest.raises(SourceError, match=r"expected the folder of the CSpineSeg download.*Set CSPINE_SOURCE") as error:
+        find_source(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_archive_is_named(download, tmp_path):
+    folder = download.write(tmp_path)
+    (folder / "DukeCSpineSeg_annotation.zip").write_bytes(b"PK no zip")
+    with pytest.raises(SourceError, match=r"DukeCSpineSeg_annotation\.zip: expected a whole zip archive"):
+        find_source(folder)
+
+
+def test_a_missing_mask_is_named(download, tmp_path):
+    with pytest.raises(SourceError, match=r"nobody_SEG\.nii\.gz: expected this mask"):
+        find_source(download.write(tmp_path)).mask_file("nobody_SEG.nii.gz")

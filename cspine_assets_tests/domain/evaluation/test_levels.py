@@ -1,0 +1,240 @@
+"""Levels on a column of boxes: seven bodies, C2 with a dens, six discs, 1 mm voxels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cspine_assets.domain.anatomy import DISC_LEVELS
+from cspine_assets.domain.evaluation.flags import Flag, Severity
+from cspine_assets.domain.evaluation.level_score import LevelStatus, View
+from cspine_assets.domain.evaluation.levels import measure_anatomical_levels, measure_levels
+from cspine_assets.domain.volume import Geometry
+
+PITCH, HEIGHT, FIRST = 18, 13, 40
+SHAPE = (9, 24, FIRST + 7 * PITCH)
+"""Slices, anterior-posterior, and from head to feet."""
+
+BODY, DISC = 1, 2
+DEPTH = slice(4, 20)
+SIDE = slice(1, 8)
+
+
+def body_rows(n):
+    return slice(FIRST + n * PITCH, FIRST + n * PITCH + HEIGHT)
+
+
+def disc_rows(n):
+    """Returns the rows of the disc below body n."""
+    return slice(FIRST + n * PITCH + HEIGHT, FIRST + (n + 1) * PITCH)
+
+
+def column(bodies=range(7), discs=range(6), dens=True):
+    mask = np.zeros(SHAPE, np.uint8)
+    for n in bodies:
+        mask[SIDE, DEPTH, body_rows(n)] = BODY
+    if dens and 0 in bodies:
+        mask[3:6, 9:14, FIRST - 16 : FIRST] = BODY
+    for n in discs:
+        # two voxels of every disc fewer than of the one above: no two levels can have the same Dice by accident
+        mask[SIDE, 4 : 20 - n, disc_rows(n)] = DISC
+    return mask
+
+
+def prediction_of(reference):
+    """Returns a prediction that lacks a part of every disc, another one at each level."""
+    predicted = reference.copy()
+    for n in range(6):
+        part = predicted[SIDE, 4 : 5 + n, disc_rows(n)]
+        part[part == DISC] = 0
+    return predicted
+
+
+GEOMETRY = Geometry(SHAPE, np.array([[3.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]]))
+"""The last array axis runs from head to feet, the second from front to back."""
+
+EXPECTED = [2 * (15 - 2 * n) / (16 - n + 15 - 2 * n) for n in range(6)]
+"""Dice of the level below body n when all is as drawn: 16 - n columns in the reference, n + 1 fewer predicted."""
+
+
+def by_level(reference, prediction, geometry=GEOMETRY, view=View.VOLUME):
+    scores = measure_anatomical_levels(reference, prediction, geometry)
+    return {score.level: score for score in scores if score.view is view}
+
+
+def dice(scores):
+    return [score.dice for score in scores.values()]
+
+
+@pytest.mark.parametrize("view", list(View))
+def test_a_whole_column_is_named_from_c2_to_t1_without_flags(view):
+    scores = by_level(column(), prediction_of(column()), view=view)
+    assert list(scores) == list(DISC_LEVELS)
+    assert dice(scores) == pytest.approx(EXPECTED)
+    assert {score.severity for score in scores.values()} == {Severity.NONE}
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("flipped", [(), (0,), (2,), (0, 1, 2)])
+def test_names_do_not_depend_on_how_the_array_lies(axes, flipped):
+    affine = GEOMETRY.affine.copy()
+    for axis in flipped:
+        affine[:3, 3] += affine[:3, axis] * (SHAPE[axis] - 1)
+        affine[:3, axis] *= -1
+    turned = Geometry(tuple(SHAPE[a] for a in axes), affine[:, [*axes, 3]])
+    reference, prediction = (np.flip(mask, flipped).transpose(axes) for mask in (column(), prediction_of(column())))
+    assert dice(by_level(reference, prediction, turned)) == pytest.approx(EXPECTED)
+
+
+def test_a_tilted_scan_keeps_its_names():
+    angle = np.deg2rad(25)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    tilted = Geometry(SHAPE, turn @ GEOMETRY.affine)
+    assert dice(by_level(column(), prediction_of(column()), tilted)) == pytest.approx(EXPECTED)
+
+
+def test_a_disc_missing_in_the_prediction_is_missed_and_shifts_no_other():
+    reference, prediction = column(), prediction_of(column())
+    prediction[:, :, disc_rows(2)] = 0
+    scores = by_level(reference, prediction)
+    assert scores["C4/C5"].status is LevelStatus.MISSED
+    assert dice(scores) == pytest.approx([*EXPECTED[:2], 0.0, *EXPECTED[3:]])
+
+
+def test_a_disc_missing_in_the_reference_makes_the_prediction_spurious():
+    reference = column(discs=(0, 1, 3, 4, 5))
+    scores = by_level(reference, prediction_of(column()))
+    assert scores["C4/C5"].status is LevelStatus.SPURIOUS
+    assert dice(scores) == pytest.approx([*EXPECTED[:2], 0.0, *EXPECTED[3:]])
+
+
+def test_a_disc_missing_in_both_is_absent_with_its_reason():
+    reference = column(discs=(0, 1, 3, 4, 5))
+    score = by_level(reference, prediction_of(reference))["C4/C5"]
+    assert (score.status, score.dice) == (LevelStatus.ABSENT, None)
+    assert score.reason == "neither mask has this disc in the volume"
+
+
+def test_merged_discs_are_cut_between_their_levels():
+    reference, prediction = column(), prediction_of(column())
+    prediction[1, 14, FIRST + 2 * PITCH + HEIGHT : FIRST + 4 * PITCH] = DISC
+    scores = by_level(reference, prediction)
+    assert dice(scores) == pytest.approx(EXPECTED, abs=0.02)
+    flagged = [level for level, score in scores.items() if Flag.PREDICTION_MERGED in score.flags]
+    assert flagged == ["C4/C5", "C5/C6"]
+    assert scores["C4/C5"].severity is Severity.NOTE
+
+
+def test_a_disc_in_two_pieces_is_one_level():
+    reference, prediction = column(), prediction_of(column())
+    prediction[:, 12, disc_rows(3)] = 0
+    score = by_level(reference, prediction)["C5/C6"]
+    assert Flag.PREDICTION_IN_PIECES in score.flags
+    assert score.dice == pytest.approx(2 * 8 / (13 + 8))
+
+
+def test_an_extra_component_is_flagged_and_belongs_to_no_level():
+    reference, prediction = column(), prediction_of(column())
+    prediction[2:8, 22:24, disc_rows(1)] = DISC
+    scores = by_level(reference, prediction)
+    assert dice(scores) == pytest.approx(EXPECTED)
+    assert scores["C3/C4"].flags == (Flag.PREDICTION_EXTRA,)
+
+
+def test_a_prediction_beside_its_reference_counts_for_the_empty_level_nearby():
+    reference, prediction = column(), column(discs=(0, 1, 2, 3, 5))
+    rows = disc_rows(4)
+    prediction[SIDE, 4:16, rows.start - 6 : rows.start - 1] = DISC
+    score = by_level(reference, prediction)["C6/C7"]
+    assert (score.status, score.dice) == (LevelStatus.OK, 0.0)
+    assert Flag.PREDICTION_AWAY in score.flags
+
+
+def test_specks_are_left_out_and_counted():
+    reference, prediction = column(), prediction_of(column())
+    prediction[1, 22, disc_rows(5)] = DISC
+    scores = by_level(reference, prediction)
+    assert dice(scores) == pytest.approx(EXPECTED)
+    assert scores["C7/T1"].flags == (Flag.SPECKS,)
+
+
+def test_a_mask_full_of_specks_keeps_its_bodies():
+    reference = column()
+    reference[0, ::2, ::3] = BODY
+    assert dice(by_level(reference, prediction_of(reference))) == pytest.approx(EXPECTED)
+
+
+@pytest.mark.parametrize("upper", [0, 1, 4])
+def test_fused_bodies_are_counted_as_two_and_levels_below_are_unsure(upper):
+    reference = column(discs=[n for n in range(6) if n != upper])
+    reference[SIDE, DEPTH, disc_rows(upper)] = BODY
+    scores = by_level(reference, prediction_of(reference))
+    expected = [None if n == upper else value for n, value in enumerate(EXPECTED)]
+    assert dice(scores) == [None if value is None else pytest.approx(value) for value in expected]
+    unsure = [score.severity is Severity.NAME_UNSURE for score in scores.values()]
+    assert unsure == [n >= upper for n in range(6)]
+
+
+def test_a_body_missing_in_the_reference_shifts_no_name():
+    reference = column(bodies=(0, 1, 2, 4, 5, 6))
+    scores = by_level(reference, prediction_of(reference))
+    assert dice(scores) == pytest.approx(EXPECTED)
+    assert scores["C5/C6"].severity is Severity.NAME_UNSURE
+    assert scores["C3/C4"].severity is Severity.NONE
+
+
+@pytest.mark.parametrize("crack", ["left_right", "upper_lower"])
+def test_a_body_in_two_pieces_is_one(crack):
+    reference = column()
+    rows = body_rows(3)
+    if crack == "left_right":
+        reference[4, :, rows] = 0
+    else:
+        reference[:, :, rows.start + 6 : rows.start + 8] = 0
+    assert dice(by_level(reference, prediction_of(reference))) == pytest.approx(EXPECTED)
+
+
+@pytest.mark.parametrize("first_disc", [0, 1])
+def test_a_field_of_view_from_c3_is_never_silent(first_disc):
+    reference = column(bodies=range(1, 7), discs=range(first_disc, 6))
+    scores = by_level(reference, prediction_of(reference))
+    assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+
+
+def test_two_fused_bodies_at_the_top_are_not_taken_for_c2():
+    reference = column(bodies=range(1, 7), discs=range(2, 6))
+    reference[SIDE, DEPTH, disc_rows(1)] = BODY
+    scores = by_level(reference, prediction_of(reference))
+    assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+
+
+def test_levels_below_the_field_of_view_are_absent_with_their_reason():
+    reference = column(bodies=range(5), discs=range(4))
+    scores = by_level(reference, prediction_of(reference))
+    assert dice(scores)[:4] == pytest.approx(EXPECTED[:4])
+    assert scores["C7/T1"].reason == "lies below the reference's bodies"
+
+
+def test_a_reference_without_bodies_excludes_all_levels_with_the_reason():
+    scores = measure_anatomical_levels(column(bodies=()), column(), GEOMETRY)
+    assert {score.status for score in scores} == {LevelStatus.EXCLUDED}
+    assert {score.reason for score in scores} == {"the reference has no vertebral body to name levels by"}
+
+
+def test_every_level_of_every_view_and_protocol_is_scored_or_has_its_reason():
+    empty = np.zeros(SHAPE, np.uint8)
+    masks = [column(), column(bodies=range(2)), column(discs=()), empty]
+    for reference in masks:
+        for prediction in masks:
+            scores = measure_levels(reference, prediction, GEOMETRY)
+            assert [score.level for score in scores] == list(DISC_LEVELS) * 3
+            assert all((score.dice is None) == (score.reason is not None) for score in scores)
+
+
+def test_the_middle_slice_shows_only_what_lies_in_it():
+    reference = column()
+    reference[4, :, disc_rows(1)] = 0
+    scores = by_level(reference, reference, view=View.MID_SAGITTAL)
+    assert scores["C3/C4"].status is LevelStatus.ABSENT
+    assert scores["C3/C4"].reason == "neither mask has this disc in the middle slice"

@@ -1,0 +1,158 @@
+"""Overlap against an independent, plain re-implementation and against SimpleITK."""
+
+from __future__ import annotations
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.errors import GeometryError
+from cspine_assets.domain.evaluation.overlap import Status, measure_overlap, score_exam
+
+BODY, DISC = Structure.VERTEBRAL_BODY, Structure.INTERVERTEBRAL_DISC
+
+
+def measure(reference, prediction, axis=2, voxel_volume_mm3=1.0):
+    return measure_overlap(reference, prediction, slice_axis=axis, voxel_volume_mm3=voxel_volume_mm3)
+
+
+def plain_slice_mean(reference, prediction, label, axis):
+    total = 0.0
+    for index in range(reference.shape[axis]):
+        a = np.take(reference, index, axis) == label
+        b = np.take(prediction, index, axis) == label
+        both, size = int(np.logical_and(a, b).sum()), int(a.sum()) + int(b.sum())
+        dice = 1.0 if size == 0 else 2.0 * both / size
+        total = total + dice
+    return total / reference.shape[axis]
+
+
+def random_pair(seed):
+    """Blobs, noise, empty slices, empty masks, foreign labels, odd sizes, either memory order."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(1, 24, 3))
+    density = rng.choice([0.0, 0.01, 0.2, 0.9])
+    reference = (rng.integers(0, 4, shape) * (rng.random(shape) < density)).astype(np.uint8)
+    changed = rng.random(shape) < rng.choice([0.0, 0.05, 0.5, 1.0])
+    prediction = np.where(changed, rng.integers(0, 3, shape), reference).astype(np.uint8)
+    for mask in (reference, prediction):
+        for axis in range(3):
+            empty = rng.random(shape[axis]) < 0.2
+            mask[tuple(empty if axis == a else slice(None) for a in range(3))] = 0
+    if seed % 7 == 0:
+        prediction[:] = 0
+    if seed % 11 == 0:
+        reference[:] = 0
+    if seed % 2:
+        reference = np.asfortranarray(reference)
+    if seed % 3:
+        prediction = np.asfortranarray(prediction)
+    return reference, prediction
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slice_mean_dice_equals_a_plain_loop_to_the_last_bit(axis):
+    for seed in range(200):
+        reference, prediction = random_pair(seed)
+        measured = measure(reference, prediction, axis)
+        for structure, label in LABELS.items():
+            assert measured[structure].dice_slice_mean == plain_slice_mean(reference, prediction, label, axis), seed
+
+
+def test_slices_are_added_from_first_to_last():
+    # these slices' Dice add up to another number pairwise, or from the last to the first
+    reference = np.zeros((97, 1, 40), np.uint8)
+    prediction = np.zeros_like(reference)
+    for index in range(40):
+        reference[: 3 + 2 * index, 0, index] = 1
+        prediction[index : 4 + 2 * index, 0, index] = 1
+    slices = [
+        2
+        * np.sum((reference == 1) & (prediction == 1), axis=(0, 1))[n]
+        / (np.sum(reference == 1, axis=(0, 1)) + np.sum(prediction == 1, axis=(0, 1)))[n]
+        for n in range(40)
+    ]
+    expected = plain_slice_mean(reference, prediction, 1, 2)
+    assert expected != float(np.mean(slices))
+    assert measure(reference, prediction)[BODY].dice_slice_mean == expected
+
+
+def test_volumetric_dice_and_iou_equal_simpleitk():
+    compared = 0
+    for seed in range(60):
+        reference, prediction = random_pair(seed)
+        measured = measure(reference, prediction)
+        for structure, label in LABELS.items():
+            if measured[structure].status is not Status.OK:
+                continue
+            oracle = sitk.LabelOverlapMeasuresImageFilter()
+            oracle.Execute(
+                *(sitk.GetImageFromArray((mask == label).astype(np.uint8)) for mask in (reference, prediction))
+            )
+            assert measured[structure].dice_volumetric == pytest.approx(oracle.GetDiceCoefficient(1), abs=1e-12)
+            assert measured[structure].iou == pytest.approx(oracle.GetJaccardCoefficient(1), abs=1e-12)
+            compared += 1
+    assert compared > 40
+
+
+def test_volumes_are_in_cubic_millimetres_and_their_difference_is_relative_to_the_reference():
+    reference, prediction = np.zeros((2, 4, 4, 4), np.uint8)
+    reference[:2, :2, :2] = 1
+    prediction[:2, :2, :3] = 1
+    measured = measure(reference, prediction, voxel_volume_mm3=0.5)[BODY]
+    assert (measured.volume_reference_mm3, measured.volume_prediction_mm3) == (4.0, 6.0)
+    assert measured.volume_difference_relative == 0.5
+
+
+@pytest.mark.parametrize(
+    ("in_reference", "in_prediction", "status", "dice", "slice_mean"),
+    [
+        (True, True, Status.OK, 1.0, 1.0),
+        (True, False, Status.MISSED, 0.0, 0.75),
+        (False, True, Status.SPURIOUS, 0.0, 0.75),
+        (False, False, Status.BOTH_EMPTY, None, 1.0),
+    ],
+)
+def test_empty_masks_follow_the_policy(in_reference, in_prediction, status, dice, slice_mean):
+    reference, prediction = np.zeros((2, 3, 3, 4), np.uint8)
+    reference[1, 1, 1] = 2 * in_reference
+    prediction[1, 1, 1] = 2 * in_prediction
+    measured = measure(reference, prediction)[DISC]
+    assert (measured.status, measured.dice_volumetric, measured.iou) == (status, dice, dice)
+    assert measured.dice_slice_mean == slice_mean
+    assert (measured.volume_difference_relative is None) == (not in_reference)
+
+
+def test_masks_of_two_shapes_are_refused():
+    with pytest.raises(GeometryError, match=r"\(2, 2, 2\) against \(2, 2, 3\)"):
+        measure(np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8))
+
+
+def write(path, array, affine):
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def test_slices_lie_along_the_axis_that_the_affine_says(tmp_path):
+    rng = np.random.default_rng(5)
+    reference, prediction = rng.integers(0, 3, (2, 5, 6, 7)).astype(np.uint8)
+    slices_first = np.array([[3.0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0.5, 0, 0], [0, 0, 0, 1]])
+    paths = [
+        write(tmp_path / f"{name}.nii.gz", mask, slices_first)
+        for name, mask in (("reference", reference), ("prediction", prediction))
+    ]
+    measured = score_exam(*paths)[DISC]
+    assert measured.dice_slice_mean == plain_slice_mean(reference, prediction, 2, 0)
+    assert measured.volume_reference_mm3 == pytest.approx(0.75 * np.sum(reference == 2))
+
+
+def test_a_shifted_prediction_grid_is_an_error_that_names_the_difference(tmp_path):
+    mask = np.ones((3, 3, 3), np.uint8)
+    shifted = np.eye(4)
+    shifted[0, 3] = 2.0
+    reference = write(tmp_path / "reference.nii.gz", mask, np.eye(4))
+    prediction = write(tmp_path / "prediction.nii.gz", mask, shifted)
+    with pytest.raises(GeometryError, match=r"prediction\.nii\.gz.*origin differs by 2 mm"):
+        score_exam(reference, prediction)

@@ -1,0 +1,90 @@
+"""The lake writes whole or not at all, and knows content from content."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cspine_assets.domain.errors import TableError
+from cspine_assets.domain.lake import Lake, fingerprint_text, write_text, written_aside
+from cspine_assets.domain.tables.base import column_names
+from cspine_assets.domain.tables.warehouse import Database
+
+
+def rows(*names: str) -> pd.DataFrame:
+    return pd.DataFrame({"table_name": list(names), "rows": 1, "fingerprint": "f"})
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def test_a_table_comes_back_as_it_was_written(lake: Lake):
+    lake.write(Database, rows("a.b", "c.d"))
+    assert lake.read(Database)["table_name"].tolist() == ["a.b", "c.d"]
+    assert lake.read(Database)["rows"].dtype == "Int64"
+
+
+def test_a_table_that_nobody_wrote_has_its_columns_and_no_rows(lake: Lake):
+    frame = lake.read(Database)
+    assert frame.empty
+    assert list(frame.columns) == column_names(Database)
+    assert lake.stamp(Database) is None
+
+
+def test_partitions_are_read_together_and_alone(lake: Lake):
+    lake.write(Database, rows("b.b"), partition="2")
+    lake.write(Database, rows("a.a"), partition="1")
+    assert lake.partitions(Database) == ["1", "2"]
+    assert lake.read(Database)["table_name"].tolist() == ["a.a", "b.b"]
+    assert lake.read(Database, ["2", "missing"])["table_name"].tolist() == ["b.b"]
+
+
+def test_a_frame_that_does_not_fit_changes_nothing(lake: Lake):
+    lake.write(Database, rows("a.b"))
+    with pytest.raises(TableError, match=r"warehouse\.database.*rows"):
+        lake.write(Database, rows("c.d").assign(rows=-1))
+    with pytest.raises(TableError, match="stranger"):
+        lake.write(Database, rows("c.d").assign(stranger=1))
+    with pytest.raises(TableError):
+        lake.write(Database, rows("c.d", "c.d"))
+    assert lake.read(Database)["table_name"].tolist() == ["a.b"]
+    assert [path.name for path in lake.folder(Database).iterdir()] == ["all.parquet"]
+
+
+def test_the_fingerprint_follows_the_content_alone(lake: Lake):
+    first = lake.write(Database, rows("a.b"), partition="1", inputs="x")
+    same = lake.write(Database, rows("a.b")[["fingerprint", "rows", "table_name"]], partition="2", inputs="y")
+    other = lake.write(Database, rows("a.c"), partition="3")
+    assert first.fingerprint == same.fingerprint != other.fingerprint
+    assert lake.stamp(Database, "1") == first
+    assert lake.stamp(Database, "2") == same
+
+
+def test_an_incomplete_partition_says_so(lake: Lake):
+    lake.write(Database, rows("a.b"), complete=False)
+    stamp = lake.stamp(Database)
+    assert stamp is not None
+    assert not stamp.complete
+
+
+def test_a_file_that_is_no_parquet_is_named(lake: Lake):
+    write_text(lake.path(Database), "nonsense")
+    with pytest.raises(TableError, match=r"all\.parquet"):
+        lake.stamp(Database)
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path):
+    path = tmp_path / "x.nii.gz"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        assert aside.name.endswith(".nii.gz")
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_joined_fingerprints_do_not_run_into_one_another():
+    assert fingerprint_text("ab", "c") != fingerprint_text("a", "bc")

@@ -1,0 +1,169 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet import process
+from cspine_assets.nnunet.messages import Note
+from cspine_assets.nnunet.process import ChildStoppedError, Supervision, run_child
+from cspine_assets_tests.nnunet.toy_child import ToyRequest, ToyResult
+
+ROOT = Path(__file__).parents[2]
+TOY = "cspine_assets_tests.nnunet.toy_child"
+
+
+def environment(**more):
+    return os.environ | {"PYTHONPATH": str(ROOT)} | more
+
+
+def gone(pid_file, limit_s=1.0):
+    """Whether the child and its worker are no more; a killed orphan needs a moment."""
+    pids = pid_file.read_text().split()
+    assert len(pids) == 2
+    return wait_until(lambda: not any(alive(pid) for pid in pids), limit_s)
+
+
+def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, **limits):
+    return run_child(
+        TOY,
+        ToyRequest(deed=deed, pid_file=pid_file),
+        result_type=ToyResult,
+        env=environment(OMP_NUM_THREADS="1"),
+        supervision=Supervision(log_path=tmp_path / "toy.log", on_message=on_message, **limits),
+    )
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until(condition, limit_s):
+    deadline = time.monotonic() + limit_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_result_messages_and_environment_cross_the_border(tmp_path):
+    heard = []
+    result = run_toy(tmp_path, "answer", on_message=heard.append)
+    assert result == ToyResult(answer=42, omp_num_threads="1")
+    assert heard == [Note(text="at work")]
+
+
+def test_the_output_of_a_child_goes_to_its_log_only(tmp_path, capfd):
+    run_toy(tmp_path, "answer")
+    assert "own output" in (tmp_path / "toy.log").read_text()
+    assert "own output" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [("fail", "ValueError: the volume has four dimensions"), ("die", "signal 9"), ("quit", "status 3")],
+)
+def test_a_failed_child_is_named_with_its_log_and_its_last_lines(tmp_path, deed, said):
+    with pytest.raises(ModelError, match=said) as caught:
+        run_toy(tmp_path, deed)
+    assert TOY in str(caught.value)
+    assert str(tmp_path / "toy.log") in str(caught.value)
+    assert "own output" in str(caught.value)
+
+
+def test_an_error_shows_the_lines_of_this_run_not_of_an_earlier_one(tmp_path):
+    (tmp_path / "toy.log").write_text("an old complaint\n")
+    with pytest.raises(ModelError) as caught:
+        run_toy(tmp_path, "fail")
+    assert "an old complaint" not in str(caught.value)
+    assert "an old complaint" in (tmp_path / "toy.log").read_text()
+
+
+def test_a_module_that_does_not_exist_is_a_model_error(tmp_path):
+    with pytest.raises(ModelError, match="no_such_child"):
+        run_child(
+            "cspine_assets.nnunet.children.no_such_child",
+            ToyRequest(deed="answer"),
+            result_type=ToyResult,
+            env=environment(),
+            supervision=Supervision(log_path=tmp_path / "toy.log", on_message=lambda _: None),
+        )
+
+
+def test_a_silent_child_is_ended(tmp_path):
+    with pytest.raises(ModelError, match="silent for more than 2 s"):
+        run_toy(tmp_path, "sleep", heartbeat_timeout_s=2)
+
+
+def test_a_stop_request_ends_the_child_and_its_workers(tmp_path):
+    stop = threading.Event()
+    with pytest.raises(ChildStoppedError):
+        run_toy(tmp_path, "sleep", pid_file=tmp_path / "pids", stop=stop, on_message=lambda _: stop.set())
+    assert gone(tmp_path / "pids")
+
+
+def test_a_listener_that_raises_ends_the_child_and_is_heard(tmp_path):
+    def refuse(_):
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        run_toy(tmp_path, "sleep", pid_file=tmp_path / "pids", on_message=refuse)
+    assert gone(tmp_path / "pids")
+
+
+def test_a_child_that_ignores_interrupts_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "INTERRUPT_GRACE_S", 0.5)
+    with pytest.raises(ModelError, match="silent"):
+        run_toy(tmp_path, "ignore interrupts", pid_file=tmp_path / "pids", heartbeat_timeout_s=1.5)
+    assert gone(tmp_path / "pids")
+
+
+def test_workers_left_behind_by_a_successful_child_are_ended(tmp_path):
+    run_toy(tmp_path, "answer", pid_file=tmp_path / "pids")
+    assert gone(tmp_path / "pids")
+
+
+def test_two_threads_may_run_children_at_once(tmp_path):
+    def one(number):
+        return run_toy(tmp_path / str(number), "answer").answer
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(one, range(4))) == [42] * 4
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_when_the_parent_is_killed_child_and_workers_follow_within_two_seconds(tmp_path, blow):
+    script = (
+        "import sys; from pathlib import Path; from cspine_assets_tests.nnunet.test_process import run_toy;"
+        "folder = Path(sys.argv[1]); run_toy(folder, 'sleep', pid_file=folder / 'pids')"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment())
+    pids = tmp_path / "pids"
+    assert wait_until(lambda: pids.exists() and " " in pids.read_text(), 20)
+    parent.send_signal(blow)
+    parent.wait()
+    assert gone(pids, limit_s=2)
+
+
+def test_an_interrupted_parent_ends_the_child(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from cspine_assets_tests.nnunet.test_process import run_toy;"
+        "folder = Path(sys.argv[1]); run_toy(folder, 'sleep', pid_file=folder / 'pids')"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], env=environment(), stderr=subprocess.DEVNULL
+    )
+    pids = tmp_path / "pids"
+    assert wait_until(lambda: pids.exists() and " " in pids.read_text(), 20)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(timeout=10) != 0
+    assert gone(pids)

@@ -1,0 +1,162 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet.children.train import most_advanced
+from cspine_assets.nnunet.messages import EpochFinished
+from cspine_assets.nnunet.training import prepare_fold_folder, read_stamp
+from cspine_assets_tests.nnunet.tiny import train
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(planned_study):
+    """A fold trained in one go, and the epochs that it reported."""
+    heard = []
+    trained = train(planned_study, on_message=heard.append)
+    return trained, [message for message in heard if isinstance(message, EpochFinished)]
+
+
+@pytest.fixture
+def copied(uninterrupted, tmp_path):
+    """A copy of the trained fold to do harm to, and its stamp."""
+    trained, _ = uninterrupted
+    shutil.copytree(trained.fold_folder, tmp_path / "fold_0")
+    return tmp_path / "fold_0", trained.stamp
+
+
+def weights(trained):
+    checkpoint = torch.load(trained.fold_folder / "checkpoint_final.pth", weights_only=False)
+    return checkpoint["network_weights"]
+
+
+def test_every_epoch_is_reported(uninterrupted):
+    trained, epochs = uninterrupted
+    assert [(e.epoch, e.epochs, e.fold, e.configuration) for e in epochs] == [
+        (1, 2, 0, "2d"),
+        (2, 2, 0, "2d"),
+    ]
+    assert set(epochs[0].pseudo_dice) == set(Structure)
+    assert epochs[1].learning_rate < epochs[0].learning_rate == pytest.approx(0.01)
+    assert (trained.epochs_trained, trained.resumed_from, trained.up_to_date) == (2, None, False)
+
+
+def test_a_trained_fold_looks_to_nnunet_like_its_own(uninterrupted):
+    trained, _ = uninterrupted
+    checkpoint = torch.load(trained.fold_folder / "checkpoint_final.pth", weights_only=False)
+    assert trained.model_folder.name == "nnUNetTrainer__nnUNetPlans__2d"
+    assert checkpoint["trainer_name"] == "nnUNetTrainer"
+    assert {"plans.json", "dataset.json"} <= {path.name for path in trained.model_folder.iterdir()}
+    assert (trained.fold_folder / "progress.png").exists()
+
+
+def test_validation_is_of_this_folds_cases_with_paths_that_survive_a_move(uninterrupted, planned_study):
+    trained, _ = uninterrupted
+    folder = trained.fold_folder / "validation"
+    summary = json.loads((folder / "summary.json").read_text())
+    files = [
+        case[key] for case in summary["metric_per_case"] for key in ("prediction_file", "reference_file")
+    ]
+    assert {Path(file).name.removesuffix(".nii.gz") for file in files} == set(planned_study.splits[0].val)
+    assert not any(Path(file).is_absolute() for file in files)
+    assert all((folder / file).exists() for file in files)
+    assert trained.validation_dice[Structure.VERTEBRAL_BODY] == pytest.approx(summary["mean"]["1"]["Dice"])
+
+
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
+    uninterrupted, planned_study, tmp_path
+):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from cspine_assets_tests.nnunet.tiny import planned, train\n"
+        "train(planned(Path(sys.argv[1])), results=Path(sys.argv[2]),"
+        " on_message=lambda message: print(message.kind, flush=True))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(planned_study.home), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout.readline().strip() == "epoch_finished"
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    time.sleep(1.5)  # the child is gone by then
+    resumed = train(planned_study, results=tmp_path)
+    assert resumed.resumed_from == "latest"
+    assert resumed.epochs_trained == 1
+    whole = weights(uninterrupted[0])
+    assert all(torch.equal(value, whole[key]) for key, value in weights(resumed).items())
+
+
+def test_a_torn_checkpoint_falls_back_to_an_older_one(copied):
+    folder, _ = copied
+    (folder / "checkpoint_final.pth").unlink()
+    (folder / "checkpoint_latest.pth").write_bytes(b"half a file")
+    heard = []
+    assert most_advanced(folder, heard.append) == ("best", folder / "checkpoint_best.pth")
+    assert "checkpoint_latest.pth cannot be read" in heard[0].text
+
+
+def test_the_best_checkpoint_is_taken_when_it_is_younger_than_the_latest(copied):
+    folder, _ = copied
+    (folder / "checkpoint_final.pth").unlink()
+    for name, epochs in (("latest", 1), ("best", 2)):
+        torch.save({"current_epoch": epochs}, folder / f"checkpoint_{name}.pth")
+    assert most_advanced(folder, lambda _: None)[0] == "best"
+
+
+def test_without_any_checkpoint_a_training_starts_from_the_beginning(tmp_path):
+    assert most_advanced(tmp_path, lambda _: None) == (None, None)
+
+
+def test_a_complete_fold_is_not_touched(uninterrupted, planned_study):
+    trained, _ = uninterrupted
+    began = time.monotonic()
+    again = train(planned_study)
+    assert (again.up_to_date, again.epochs_trained) == (True, 0)
+    assert again.checkpoint_sha256 == trained.checkpoint_sha256
+    assert again.validation_dice == trained.validation_dice
+    assert time.monotonic() - began < 1
+
+
+def test_an_unvalidated_fold_is_not_complete(copied):
+    folder, stamp = copied
+    (folder / "validation" / "summary.json").unlink()
+    assert not prepare_fold_folder(folder, stamp)
+    assert (folder / "checkpoint_final.pth").exists()
+
+
+def test_a_complete_fold_of_other_data_is_kept_aside(copied):
+    folder, stamp = copied
+    other = stamp.model_copy(update={"fingerprint": "of other data"})
+    assert not prepare_fold_folder(folder, other)
+    assert [path.name for path in folder.iterdir()] == ["cspine_model.json"]
+    assert read_stamp(folder) == other
+    assert read_stamp(folder.parent / ".replaced" / "fold_0-1") == stamp
+
+
+def test_an_unfinished_fold_of_other_data_is_removed(copied):
+    folder, stamp = copied
+    (folder / "checkpoint_final.pth").unlink()
+    prepare_fold_folder(folder, stamp.model_copy(update={"fingerprint": "of other data"}))
+    assert [path.name for path in folder.parent.iterdir()] == ["fold_0"]
+    assert not (folder / "checkpoint_best.pth").exists()
+
+
+def test_a_fold_beyond_the_splits_is_refused(planned_study, tmp_path):
+    with pytest.raises(ModelError, match="has folds 0 to 2"):
+        train(planned_study, fold=3, results=tmp_path)

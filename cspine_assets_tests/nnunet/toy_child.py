@@ -1,0 +1,50 @@
+"""A child without nnU-Net, which does whatever a test asks for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cspine_assets.nnunet.children import entry
+from cspine_assets.nnunet.messages import Frozen, Note
+
+
+class ToyRequest(Frozen):
+    deed: str
+    pid_file: Path | None = None
+
+
+class ToyResult(Frozen):
+    answer: int
+    omp_num_threads: str | None
+
+
+def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
+    if request.pid_file is not None:
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+        request.pid_file.write_text(f"{os.getpid()} {worker.pid}")
+    sys.stdout.write("this is the toy child's own output\n")
+    sys.stdout.flush()
+    emit(Note(text="at work"))
+    match request.deed:
+        case "fail":
+            msg = "the volume has four dimensions"
+            raise ValueError(msg)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "sleep":
+            time.sleep(120)
+        case "quit":
+            os._exit(3)
+        case "ignore interrupts":
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            time.sleep(120)
+    return ToyResult(answer=42, omp_num_threads=os.environ.get("OMP_NUM_THREADS"))
+
+
+if __name__ == "__main__":
+    entry.run(ToyRequest, work)
