@@ -34,7 +34,7 @@ def sole_writer(home: Home) -> Iterator[None]:
             yield
     except Timeout as error:
         raise HomeError(
-            f"{home.root}: another cspine is materializing in this home. Wait for it, or choose another home with --home."
+            f"{home.root}: another cspine is at work in this home. Wait for it, or choose another with --home."
         ) from error
 
 

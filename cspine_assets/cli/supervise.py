@@ -40,7 +40,7 @@ def run_supervised(command: Sequence[str], environment: Mapping[str, str], lock_
         lock.acquire(timeout=0)
     except Timeout as error:
         raise HomeError(
-            f"{lock_file.parent}: a page of this home is running already. End it first, or choose another home with --home."
+            f"{lock_file.parent}: a page of this home is running already. End it first, or choose another with --home."
         ) from error
     asked: list[int] = []
 

@@ -4,12 +4,10 @@ It works stage by stage in the order of the tables, so that patients who fail st
 backfill cannot do. Change it when the way of running changes; what is stale is decided by ``fingerprints``.
 """
 
-import multiprocessing
 import os
-import threading
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache, partial
 from graphlib import TopologicalSorter
@@ -17,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from cspine_assets.defs.fingerprints import Described, Fingerprints, described_tables, is_current
 from cspine_assets.defs.instance import open_instance
@@ -25,6 +24,7 @@ from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.workers import each_in_workers
 from cspine_assets.nnunet.devices import training_slots
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -108,6 +108,17 @@ def materialize(
     """
     watcher = watcher or Watcher()
     _definitions()  # loading the assets describes the tables
+    close_dead_runs(instance)
+    try:
+        return _materialize(home, instance, schemas, force, watcher)
+    except BaseException:
+        close_dead_runs(instance, also_own=True)
+        raise
+
+
+def _materialize(
+    home: Home, instance: dg.DagsterInstance, schemas: Iterable[str] | None, force: bool, watcher: Watcher
+) -> list[StageReport]:
     reports = []
     wanted = frozenset(schemas) if schemas is not None else None
     for group in _groups(wanted):
@@ -133,6 +144,32 @@ def _definitions() -> dg.Definitions:
 @cache
 def _job() -> dg.JobDefinition:
     return _definitions().resolve_implicit_global_asset_job_def()
+
+
+def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> list[str]:
+    """Marks runs whose driver on this machine was killed as failed, frees their pool slots, and returns their ids.
+
+    Nobody else would: to Dagster such a run is still going on, and the next one would wait for its slot for ever.
+
+    Args:
+        instance: Where the runs are recorded.
+        also_own: Also those of this process, which is about to end.
+    """
+    running = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]))
+    closed = []
+    for run in running:
+        host, _, pid = run.tags.get(DRIVER_TAG, "").rpartition(":")
+        if host != socket.gethostname():
+            continue
+        if not psutil.pid_exists(int(pid)) or (also_own and int(pid) == os.getpid()):
+            instance.report_run_failed(run, "Its driver was ended before the run was over; what was written stands.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            closed.append(run.run_id)
+    return closed
+
+
+def _driver_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _groups(schemas: frozenset[str] | None) -> Iterator[list[Described]]:
@@ -219,7 +256,7 @@ def unpassed_checks(instance: dg.DagsterInstance, item: Described) -> list[str]:
 def _run_stage(home: Home, instance: dg.DagsterInstance, stage: Stage, force: bool, watcher: Watcher) -> Iterator[str]:
     """Runs a stage and yields what failed."""
     assets = [asset_key(item.table) for item in stage.tables]
-    tags = {DRIVER_TAG: "true", **({FORCE_TAG: "true"} if force else {})}
+    tags = {DRIVER_TAG: _driver_name(), **({FORCE_TAG: "true"} if force else {})}
     if not stage.keys:
         yield from _run(home, instance, assets, tags).errors
     elif stage.tables[0].partitions_def is patients:
@@ -229,12 +266,17 @@ def _run_stage(home: Home, instance: dg.DagsterInstance, stage: Stage, force: bo
             done += count
             watcher.advanced(done)
     else:
-        run_key = partial(_run_in_worker, str(home.root), [key.path for key in assets], tags)
-        with _workers(len(stage.keys)) as workers:
-            running = {workers.submit(run_key, key): key for key in stage.keys}
-            for done, future in enumerate(as_completed(running), start=1):
-                yield from (f"{running[future]}: {error}" for error in future.result().errors)
-                watcher.advanced(done)
+        work = partial(_run_in_worker, str(home.root), [key.path for key in assets], tags)
+        outcomes = each_in_workers(
+            [[key] for key in stage.keys],
+            work,
+            lost=lambda key: Outcome((f"{key}: the process that made it died twice; was there enough memory?",)),
+            workers=min(len(training_slots()), len(stage.keys)),
+            preload=[__name__],
+        )
+        for done, outcome in enumerate(outcomes, start=1):
+            yield from outcome.errors
+            watcher.advanced(done)
 
 
 def _stretches(keys: tuple[str, ...], instance: dg.DagsterInstance) -> Iterator[tuple[str, str, int]]:
@@ -279,28 +321,15 @@ def _reason(event: dg.DagsterEvent) -> str:
     return f"{event.step_key}: {error.message.strip() if error else 'no reason given'}"
 
 
-def _workers(most: int) -> ProcessPoolExecutor:
-    """Returns one worker process per training slot; Dagster cannot run twice in one process, not even in threads."""
-    return ProcessPoolExecutor(
-        min(len(training_slots()), most),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_die_with,
-        initargs=(os.getpid(),),
-    )
-
-
-def _die_with(parent: int) -> None:
-    """Ends this worker soon after the driver is gone, however that ended; its children notice in turn."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="driver-watch").start()
-
-
-def _run_in_worker(home: str, assets: list[list[str]], tags: dict[str, str], partition_key: str) -> Outcome:
+def _run_in_worker(
+    home: str, assets: list[list[str]], tags: dict[str, str], partition_keys: list[str]
+) -> list[Outcome]:
+    """Runs partitions in a worker process: Dagster cannot run twice in one process, not even in two threads."""
     opened = Home(Path(home))
     with open_instance(opened) as instance:
-        return _run(opened, instance, [dg.AssetKey(path) for path in assets], tags, partition_key)
+        keys = [dg.AssetKey(path) for path in assets]
+        outcomes = [_run(opened, instance, keys, tags, key) for key in partition_keys]
+    return [
+        Outcome(tuple(f"{key}: {error}" for error in outcome.errors))
+        for key, outcome in zip(partition_keys, outcomes, strict=True)
+    ]

@@ -49,7 +49,7 @@ class _Pairs:
         rows = predicted.merge(references, on="exam_id", suffixes=("", "_reference")).merge(provenance, on="exam_id")
         return cls(rows.sort_values(["exam_id", "predictor"]))
 
-    def score(self, study: Study, patient_id: str) -> MetricFrames:
+    def score(self, study: Study, patient_id: str, *, with_levels: bool) -> MetricFrames:
         """Returns the metric rows of one patient; none for one without a reference or a prediction."""
         return concat_frames(
             score_case(
@@ -64,28 +64,39 @@ class _Pairs:
                     profile=row.profile,
                     annotation_provenance=row.provenance,
                 ),
+                with_levels=with_levels,
             )
             for row in self.rows[self.rows["patient_id"] == patient_id].itertuples()
         )
 
 
-@patient_asset(ExamMetrics, deps=_SCORED, version="1", kinds=("numpy",), backfill_policy=dg.BackfillPolicy.single_run())
+@patient_asset(
+    ExamMetrics,
+    deps=_SCORED,
+    version="1",
+    kinds=("numpy",),
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+)
 def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Both Dice definitions, IoU and volumes of every predictor, by cross-validation and on the test set."""
     pairs = _Pairs.of(study)
     for patient_id in patient_ids:
-        frame = pairs.score(study, patient_id).exams
+        frame = pairs.score(study, patient_id, with_levels=False).exams
         yield MadePatient(patient_id, frame, {"exams": frame["exam_id"].nunique()})
 
 
 @patient_asset(
-    LevelMetrics, deps=_SCORED, version="1", kinds=("numpy",), backfill_policy=dg.BackfillPolicy.single_run()
+    LevelMetrics,
+    deps=_SCORED,
+    version="1",
+    kinds=("numpy",),
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
 def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Dice per disc level, C2/C3 to C7/T1: scored, or listed with the reason why not."""
     pairs = _Pairs.of(study)
     for patient_id in patient_ids:
-        frame = pairs.score(study, patient_id).levels
+        frame = pairs.score(study, patient_id, with_levels=True).levels
         yield MadePatient(patient_id, frame, {"not_scored": int(frame["dice"].isna().sum())})
 
 

@@ -20,8 +20,8 @@ from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.batch import each_converted
 from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.masks import MaskFindings, check_mask, mask_rows
-from cspine_assets.domain.imaging.outcome import Failed, Outcome, header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.opening import open_series
+from cspine_assets.domain.imaging.outcome import Failed, Outcome, header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, SeriesRequest, volume_path
 from cspine_assets.domain.lake import fingerprint_text

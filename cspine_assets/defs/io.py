@@ -257,7 +257,7 @@ def _record_patients(
 ) -> None:
     """Records the good patients; with failures, the run then ends red with their list.
 
-    Where all are good Dagster records them itself, once. Where some failed it would record none, so they are logged here.
+    Where all are good Dagster records them itself, once; where some failed it records none, so they are logged here.
     """
     described = {
         key: {"dagster/row_count": stamp.rows, **metadata[key]} for key in good if (stamp := stamps[key]) is not None

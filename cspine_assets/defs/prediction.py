@@ -43,7 +43,7 @@ _PREDICTED_PARTS = ("test", "unannotated")
     deps=[Splits, Volumes, TrainedFolds],
     version="1",
     kinds=("nnunet", "pytorch", "nifti"),
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=250),
     pool=GPU_POOL,
 )
 def exam_predictions(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:

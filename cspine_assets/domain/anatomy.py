@@ -34,7 +34,5 @@ NNUNET_LABEL_NAMES: Final[dict[str, int]] = {"background": BACKGROUND, "vertebra
 VERTEBRAE: Final[tuple[str, ...]] = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
 """Bodies of the study's field of view, superior to inferior."""
 
-DISC_LEVELS: Final[tuple[str, ...]] = tuple(
-    f"{upper}/{lower}" for upper, lower in pairwise(VERTEBRAE)
-)
+DISC_LEVELS: Final[tuple[str, ...]] = tuple(f"{upper}/{lower}" for upper, lower in pairwise(VERTEBRAE))
 """Discs between neighbouring bodies, superior to inferior: C2/C3 ... C7/T1."""

@@ -19,6 +19,9 @@ from cspine_assets.nnunet.files import fingerprint_file, fingerprint_text, fresh
 
 FILE_ENDING: Final = ".nii.gz"
 CHANNEL_ENDING: Final = f"_0000{FILE_ENDING}"
+READER: Final = "NibabelIOWithReorient"
+"""nnU-Net's reader that turns every volume to RAS and every mask back: its default takes arrays as they lie, and to a
+model trained on P,S,R a scan in another order lies on its side, as does the one exam of a 3-D acquisition."""
 DESCRIPTION_FILE: Final = "dataset.json"
 STAMP_FILE: Final = "cspine_dataset.json"
 
@@ -126,9 +129,7 @@ def _check(cases: Sequence[Case]) -> None:
     seen: set[str] = set()
     for case in cases:
         if case.case_id in seen:
-            raise ModelError(
-                f"case {case.case_id} comes twice; every exam belongs to one part of one dataset"
-            )
+            raise ModelError(f"case {case.case_id} comes twice; every exam belongs to one part of one dataset")
         seen.add(case.case_id)
         if case.part == "train" and case.label is None:
             raise ModelError(f"training case {case.case_id} has no reference mask")
@@ -161,13 +162,10 @@ def _stands(wanted: RawDataset, links: dict[str, Path]) -> bool:
     if stamp is None or stamp["fingerprint"] != wanted.fingerprint:
         return False
     standing = {
-        path.relative_to(wanted.folder).as_posix(): path
-        for path in wanted.folder.glob("*/*")
-        if path.is_symlink()
+        path.relative_to(wanted.folder).as_posix(): path for path in wanted.folder.glob("*/*") if path.is_symlink()
     }
     return standing.keys() == links.keys() and all(
-        standing[place].readlink()
-        == Path(os.path.relpath(target.resolve(), standing[place].parent.resolve()))
+        standing[place].readlink() == Path(os.path.relpath(target.resolve(), standing[place].parent.resolve()))
         for place, target in links.items()
     )
 
@@ -195,6 +193,7 @@ def _write(folder: Path, dataset: DatasetName, links: dict[str, Path], result: R
         "numTraining": result.training_cases,
         "file_ending": FILE_ENDING,
         "name": dataset.name,
+        "overwrite_image_reader_writer": READER,
     }
     stamp = {"fingerprint": result.fingerprint, "training_fingerprint": result.training_fingerprint}
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

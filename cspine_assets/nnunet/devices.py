@@ -49,8 +49,7 @@ def training_slots() -> tuple[Slot, ...]:
     gpus = _cuda_devices()
     if gpus:
         return tuple(
-            Slot(number=number, device="cuda", env={"CUDA_VISIBLE_DEVICES": gpu})
-            for number, gpu in enumerate(gpus)
+            Slot(number=number, device="cuda", env={"CUDA_VISIBLE_DEVICES": gpu}) for number, gpu in enumerate(gpus)
         )
     count = min(CPU_TRAININGS, len(os.sched_getaffinity(0)))
     return tuple(Slot(number=number, device="cpu", env={}) for number in range(count))
@@ -80,9 +79,7 @@ def leased_slot(folder: Path, slots: tuple[Slot, ...], *, timeout_s: float | Non
                 lock.release()
             return
         if deadline is not None and time.monotonic() > deadline:
-            raise ModelError(
-                f"no free training slot among {len(slots)} within {timeout_s:g} s (locks in {folder})"
-            )
+            raise ModelError(f"no free training slot among {len(slots)} within {timeout_s:g} s (locks in {folder})")
         time.sleep(WAIT_S)
 
 
@@ -97,6 +94,4 @@ def _cuda_devices() -> list[str]:
     if tool is None:
         return []
     listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
-    return [
-        str(i) for i, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))
-    ]
+    return [str(i) for i, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))]

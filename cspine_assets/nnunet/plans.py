@@ -168,9 +168,7 @@ def _planning_part(profile: Profile) -> str:
 
 
 def _write_splits(folder: Path, splits: Sequence[Split]) -> None:
-    text = (
-        json.dumps([{"train": list(fold.train), "val": list(fold.val)} for fold in splits], indent=2) + "\n"
-    )
+    text = json.dumps([{"train": list(fold.train), "val": list(fold.val)} for fold in splits], indent=2) + "\n"
     path = folder / SPLITS_FILE
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
@@ -181,13 +179,9 @@ def _check_splits(raw_folder: Path, splits: Sequence[Split]) -> None:
     for number, fold in enumerate(splits):
         train, val = set(fold.train), set(fold.val)
         if not train or not val:
-            raise ModelError(
-                f"fold {number} has {len(train)} training and {len(val)} validation cases; needs both"
-            )
+            raise ModelError(f"fold {number} has {len(train)} training and {len(val)} validation cases; needs both")
         if train & val:
             raise ModelError(f"fold {number} validates on cases it trains on, first {min(train & val)}")
         if (train | val) - known:
             first = min((train | val) - known)
-            raise ModelError(
-                f"fold {number} names {first}, which is not a training case of {raw_folder.name}"
-            )
+            raise ModelError(f"fold {number} names {first}, which is not a training case of {raw_folder.name}")

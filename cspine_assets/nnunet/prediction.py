@@ -72,9 +72,7 @@ class Prediction(Frozen):
     failed: tuple[CaseFailed, ...]
 
 
-def model_of(
-    folders: NnunetFolders, dataset: str, configuration: Configuration, folds: Sequence[int]
-) -> Model:
+def model_of(folders: NnunetFolders, dataset: str, configuration: Configuration, folds: Sequence[int]) -> Model:
     """The trained folds of one configuration.
 
     Raises:
@@ -83,9 +81,7 @@ def model_of(
     folder = folders.results / dataset / f"{TRAINER}__{PLANS}__{configuration}"
     missing = [fold for fold in folds if not (folder / f"fold_{fold}" / FINAL_CHECKPOINT).is_file()]
     if missing or not folds:
-        raise ModelError(
-            f"{folder}: expected trained folds {list(folds)}, missing are {missing}; train them first"
-        )
+        raise ModelError(f"{folder}: expected trained folds {list(folds)}, missing are {missing}; train them first")
     return Model(configuration=configuration, model_folder=folder, folds=tuple(folds))
 
 
@@ -123,9 +119,7 @@ def predict_cases(
         ModelError: The models cannot be used. A case that fails is in the result instead.
     """
     if len({model.configuration for model in models}) != len(models) or not models:
-        raise ModelError(
-            f"expected models of different configurations, got {[m.configuration for m in models]}"
-        )
+        raise ModelError(f"expected models of different configurations, got {[m.configuration for m in models]}")
     if not cases:
         return Prediction(predicted=(), failed=())
     unused = NnunetFolders.under(out_folder / "unused")

@@ -98,9 +98,7 @@ def run_child(
 class _Child:
     """One running child, its channel and its log."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], channel: int, log_path: Path, log_start: int
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], channel: int, log_path: Path, log_start: int) -> None:
         self._process = process
         self._channel = channel
         self._log_path = log_path

@@ -135,9 +135,7 @@ def train_fold(
     up_to_date = prepare_fold_folder(fold_folder, stamp)
     outcome = TrainingOutcome(epochs_trained=0, resumed_from=None)
     if not up_to_date:
-        environment = child_environment(
-            folders, workers=workers, augmentation_workers=profile.augmentation_workers
-        )
+        environment = child_environment(folders, workers=workers, augmentation_workers=profile.augmentation_workers)
         outcome = run_child(
             "cspine_assets.nnunet.children.train",
             TrainRequest(

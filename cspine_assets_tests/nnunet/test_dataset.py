@@ -84,9 +84,7 @@ def test_a_changed_test_case_leaves_what_models_learn_from_unchanged(cases, raw)
     cases[2].image.write_bytes(b"scanned again")
     second = write_raw_dataset(raw, ANNOTATED, cases)
     assert second.fingerprint != first.fingerprint
-    assert (
-        second.training_fingerprint == first.training_fingerprint == read_training_fingerprint(first.folder)
-    )
+    assert second.training_fingerprint == first.training_fingerprint == read_training_fingerprint(first.folder)
 
 
 def test_a_case_that_left_the_study_leaves_no_link_behind(cases, raw):

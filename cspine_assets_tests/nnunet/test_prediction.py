@@ -95,9 +95,7 @@ def test_one_scan_gets_the_mask_of_the_ensemble_on_its_own_grid(predicted, model
     _, _, folder = predicted
     case = next(case for case in planned_study.cases if case.part == "test")
     output = tmp_path / "new" / "mask.nii.gz"
-    predict_scan(
-        models, case.image, output, disable_tta=True, step_size=0.5, slot=CPU, log_path=tmp_path / "log"
-    )
+    predict_scan(models, case.image, output, disable_tta=True, step_size=0.5, slot=CPU, log_path=tmp_path / "log")
     assert output.read_bytes() == mask_path(folder, Predictor.ENSEMBLE, case.case_id).read_bytes()
     assert np.allclose(nib.load(output).affine, nib.load(case.image).affine)
     assert [path.name for path in output.parent.iterdir()] == ["mask.nii.gz"]

@@ -67,18 +67,14 @@ def test_validation_is_of_this_folds_cases_with_paths_that_survive_a_move(uninte
     trained, _ = uninterrupted
     folder = trained.fold_folder / "validation"
     summary = json.loads((folder / "summary.json").read_text())
-    files = [
-        case[key] for case in summary["metric_per_case"] for key in ("prediction_file", "reference_file")
-    ]
+    files = [case[key] for case in summary["metric_per_case"] for key in ("prediction_file", "reference_file")]
     assert {Path(file).name.removesuffix(".nii.gz") for file in files} == set(planned_study.splits[0].val)
     assert not any(Path(file).is_absolute() for file in files)
     assert all((folder / file).exists() for file in files)
     assert trained.validation_dice[Structure.VERTEBRAL_BODY] == pytest.approx(summary["mean"]["1"]["Dice"])
 
 
-def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(
-    uninterrupted, planned_study, tmp_path
-):
+def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(uninterrupted, planned_study, tmp_path):
     script = (
         "import sys; from pathlib import Path\n"
         "from cspine_assets_tests.nnunet.tiny import planned, train\n"

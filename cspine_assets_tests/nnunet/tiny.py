@@ -80,10 +80,7 @@ def tiny_cases(files: Path) -> list[Case]:
 
 def tiny_splits(cases: list[Case]) -> list[Split]:
     ids = [case.case_id for case in cases if case.part == "train"]
-    return [
-        Split(train=tuple(i for i in ids if i not in ids[fold::3]), val=tuple(ids[fold::3]))
-        for fold in range(3)
-    ]
+    return [Split(train=tuple(i for i in ids if i not in ids[fold::3]), val=tuple(ids[fold::3])) for fold in range(3)]
 
 
 def planned(home: Path) -> TinyStudy:

@@ -24,16 +24,12 @@ BREACHES = {
 
 def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    return subprocess.run(
-        command, cwd=root, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(root)}
-    )
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(root)})
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    shutil.copytree(
-        ROOT / "cspine_assets", tmp_path / "cspine_assets", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(ROOT / "cspine_assets", tmp_path / "cspine_assets", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "setup.cfg", tmp_path)
     return tmp_path
 
@@ -56,9 +52,7 @@ def test_a_breach_is_found(copy: Path, contract: str):
 
 def test_every_contract_has_a_breach_here():
     names = [
-        row.removeprefix("name = ")
-        for row in (ROOT / "setup.cfg").read_text().splitlines()
-        if row.startswith("name")
+        row.removeprefix("name = ") for row in (ROOT / "setup.cfg").read_text().splitlines() if row.startswith("name")
     ]
     assert len(names) == len(BREACHES)
     assert all(any(name.startswith(contract) for contract in BREACHES) for name in names)

@@ -96,18 +96,21 @@ def score_masks(
     return MaskScore({structure: overlap[structure] for structure in labels}, levels)
 
 
-def score_case(reference_path: Path, prediction_path: Path | None, case: ScoredCase) -> MetricFrames:
+def score_case(
+    reference_path: Path, prediction_path: Path | None, case: ScoredCase, *, with_levels: bool = True
+) -> MetricFrames:
     """Returns the metric rows of one exam and predictor: two of overlap, eighteen of levels.
 
     Args:
         reference_path: Mask that is taken as true, with the study's labels.
         prediction_path: Mask that is judged; None stands for a missing prediction.
         case: Whose they are.
+        with_levels: Whether levels are measured too; they take most of the time.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
     """
-    score = score_masks(reference_path, prediction_path)
+    score = score_masks(reference_path, prediction_path, with_levels=with_levels)
     identity = asdict(case)
     exams = [
         {**identity, "structure": structure.value, **asdict(measured)} for structure, measured in score.overlap.items()
@@ -148,5 +151,7 @@ def _level_columns(level: LevelScore) -> dict[str, object]:
 
 def _frame(table: type[ExamMetrics] | type[LevelMetrics], rows: list[dict[str, object]]) -> pd.DataFrame:
     """Returns rows as a validated table."""
+    if not rows:
+        return empty_frame(table)
     # a column of None alone has no type of its own: start from the described one
     return validate(table, pd.DataFrame(rows).astype(empty_frame(table).dtypes.to_dict()))

@@ -14,7 +14,7 @@ from typing import Final
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
 from cspine_assets.domain.imaging.outcome import Failed, Outcome
 from cspine_assets.domain.imaging.scratch import remove_stale_scratch
-from cspine_assets.domain.imaging.workers import each_in_workers
+from cspine_assets.domain.workers import each_in_workers
 
 EXAMS_PER_CALL: Final = 8
 """Series in one call of dcm2niix: its start (10 ms) is shared, and a killed run loses few exams."""

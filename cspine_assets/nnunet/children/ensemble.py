@@ -59,9 +59,7 @@ class LoadedModels:
             total = part.probabilities.astype(np.float32) if total is None else total + part.probabilities
             first = first or part
         if total is not None and first is not None and len(self._predictors) > 1:
-            mask = predictor.label_manager.convert_probabilities_to_segmentation(
-                total / len(self._predictors)
-            )
+            mask = predictor.label_manager.convert_probabilities_to_segmentation(total / len(self._predictors))
             yield PredictedMask(Predictor.ENSEMBLE, mask, first.properties, writer)
 
 

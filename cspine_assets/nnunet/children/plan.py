@@ -40,9 +40,7 @@ def plan(request: PlanRequest, emit: entry.Emit) -> PlanningResult:
         if request.profile.networks:
             _rewrite(plans_file, request.profile.networks)
         emit(Note(text="preprocessing " + " and ".join(Configuration)))
-        nnunet.preprocess_dataset(
-            request.dataset_number, PLANS, tuple(Configuration), num_processes=[request.workers]
-        )
+        nnunet.preprocess_dataset(request.dataset_number, PLANS, tuple(Configuration), num_processes=[request.workers])
     plans = json.loads(plans_file.read_text())
     return PlanningResult(
         configurations=tuple(_described(name, plans["configurations"][name]) for name in Configuration),
@@ -67,13 +65,16 @@ def _shrink(planned: dict[str, Any], network: SmallNetwork) -> None:
         planned["spacing"], wanted, MINIMUM_FEATURE_MAP, network.stages - 1
     )
     stages = min(network.stages, len(strides))
+    kernels, strides = [list(kernel) for kernel in kernels], [list(stride) for stride in strides]
+    for stage in range(network.flat_stages):
+        kernels[stage][0], strides[stage + 1][0] = 1, 1
     planned["patch_size"] = [int(size) for size in patch_size]
     planned["batch_size"] = network.batch_size
     planned["architecture"]["arch_kwargs"] |= {
         "n_stages": stages,
         "features_per_stage": [network.base_features * 2**stage for stage in range(stages)],
-        "kernel_sizes": [list(kernel) for kernel in kernels[:stages]],
-        "strides": [list(stride) for stride in strides[:stages]],
+        "kernel_sizes": kernels[:stages],
+        "strides": strides[:stages],
         "n_conv_per_stage": [network.convolutions] * stages,
         "n_conv_per_stage_decoder": [network.convolutions] * (stages - 1),
     }

@@ -66,6 +66,7 @@ class CSpineTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
         self.num_epochs = self.recipe.epochs
         self.num_iterations_per_epoch = self.recipe.iterations
         self.num_val_iterations_per_epoch = self.recipe.validation_iterations
+        self.oversample_foreground_percent = self.recipe.foreground_share
         self.initial_lr = self.recipe.initial_learning_rate
         self.save_every = self.recipe.save_every
         self._draw_now = self.logger.plot_progress_png

@@ -51,6 +51,13 @@ def test_every_level_row_has_either_a_dice_or_a_reason(tmp_path):
     assert (levels["dice"].notna() ^ levels["reason"].notna()).all()
 
 
+def test_overlap_can_be_scored_without_levels(tmp_path):
+    path = write(tmp_path / "mask.nii.gz", example_mask())
+    frames = score_case(path, path, CASE, with_levels=False)
+    assert len(frames.exams) == 2
+    assert frames.levels.empty
+
+
 def test_a_missing_prediction_is_a_row_and_not_a_gap(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
     frames = score_case(path, None, CASE)

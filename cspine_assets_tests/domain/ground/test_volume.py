@@ -61,8 +61,7 @@ def test_the_first_difference_of_two_grids_is_named(change, named):
 
 def test_another_shape_is_named_first():
     assert (
-        Geometry((8, 9, 5), SAGITTAL).difference(Geometry((8, 9, 6), SAGITTAL))
-        == "shape (8, 9, 5) against (8, 9, 6)"
+        Geometry((8, 9, 5), SAGITTAL).difference(Geometry((8, 9, 6), SAGITTAL)) == "shape (8, 9, 5) against (8, 9, 6)"
     )
 
 
@@ -126,9 +125,7 @@ def test_what_is_no_volume_is_refused_by_name(tmp_path: Path):
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path):
-    path = save(
-        tmp_path / "cut.nii.gz", np.random.default_rng(0).integers(0, 999, (30, 30, 5)).astype(np.int16)
-    )
+    path = save(tmp_path / "cut.nii.gz", np.random.default_rng(0).integers(0, 999, (30, 30, 5)).astype(np.int16))
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(GeometryError, match=r"cut\.nii\.gz"):
         read_volume(path)

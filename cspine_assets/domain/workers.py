@@ -9,16 +9,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
-from typing import Generic, TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+EXIT_GRACE_S = 5.0
+"""A worker that has nothing left to do ends within milliseconds; one that does not is killed."""
 
 
 def each_in_workers(
@@ -33,7 +38,7 @@ def each_in_workers(
 
     Every worker is a process of its own. When one dies (out of memory, a crash in a library), the items it
     held are tried once more, each alone in a fresh process; the other workers notice nothing. Workers end
-    with this process, even when it is killed.
+    with this process, even when it is killed; closing the iterator kills them.
 
     Args:
         chunks: Items that are worked on together.
@@ -43,15 +48,14 @@ def each_in_workers(
         preload: Modules that the server of fresh processes imports once.
 
     Raises:
-        Exception: Whatever ``work`` raises ends the whole, as does closing the iterator.
+        Exception: Whatever ``work`` raises ends the whole.
     """
-    crew: _Crew[ItemT, ResultT] = _Crew(work, lost, _context(preload))
+    crew: _Crew[ItemT, ResultT] = _Crew(work, lost)
     for chunk in chunks:
         crew.pending.put(list(chunk))
-    threads = [
-        threading.Thread(target=crew.drive, name=f"driver-{number}", daemon=True)
-        for number in range(min(workers, len(chunks)))
-    ]
+    context = _context(preload)
+    members = [_Worker(context) for _ in range(min(workers, len(chunks)))]
+    threads = [threading.Thread(target=crew.drive, args=(member,), daemon=True) for member in members]
     for thread in threads:
         thread.start()
     try:
@@ -66,6 +70,8 @@ def each_in_workers(
                     yield from results
     finally:
         crew.stopped.set()
+        for member in members:
+            member.kill()
         for thread in threads:
             thread.join()
 
@@ -76,14 +82,12 @@ class _Crew(Generic[ItemT, ResultT]):
 
     work: Callable[[list[ItemT]], list[ResultT]]
     lost: Callable[[ItemT], ResultT]
-    context: BaseContext
     pending: queue.SimpleQueue[list[ItemT]] = field(default_factory=queue.SimpleQueue)
     done: queue.SimpleQueue[list[ResultT] | BaseException | None] = field(default_factory=queue.SimpleQueue)
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def drive(self) -> None:
+    def drive(self, worker: _Worker) -> None:
         """Feeds one worker until nothing is left; ends with a None, so that the receiver can count."""
-        worker = _Worker(self.context)
         try:
             while not self.stopped.is_set():
                 self._chunk(worker, self.pending.get_nowait())
@@ -112,22 +116,68 @@ class _Worker:
 
     def __init__(self, context: BaseContext) -> None:
         self._context = context
-        self._pool: ProcessPoolExecutor | None = None
+        self._process: BaseProcess | None = None
+        self._channel: Connection[Any, Any] | None = None
+        self._killed = False
 
     def run(self, work: Callable[[list[ItemT]], list[ResultT]], items: list[ItemT]) -> list[ResultT] | None:
         """Returns the results, or None when the process died over them."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=self._context, initializer=_end_with_parent)
         try:
-            return self._pool.submit(work, items).result()
-        except BrokenProcessPool:
+            answer = self._asked(work, items)
+        except (EOFError, OSError):
             self.close()
             return None
+        if isinstance(answer, BaseException):
+            raise answer
+        results: list[ResultT] = answer
+        return results
+
+    def _asked(self, work: Callable[[list[ItemT]], list[ResultT]], items: list[ItemT]) -> Any:  # noqa: ANN401
+        if self._channel is None:
+            self._channel, theirs = self._context.Pipe()
+            # the context's own class: its type is not known to BaseContext
+            self._process = self._context.Process(target=_serve, args=(theirs,), daemon=False)  # type: ignore[attr-defined]
+            self._process.start()
+            theirs.close()
+        if self._killed:
+            raise EOFError
+        self._channel.send((work, items))
+        return self._channel.recv()
+
+    def kill(self) -> None:
+        """Ends the process at once; may be called from another thread than ``run``."""
+        self._killed = True
+        process = self._process
+        if process is not None:
+            with suppress(ValueError):  # closed in the meantime by its own thread
+                process.kill()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+        """Lets the process end, and waits for it."""
+        if self._channel is None or self._process is None:
+            return
+        self._channel.close()
+        self._process.join(EXIT_GRACE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+        self._channel = self._process = None
+
+
+def _serve(channel: Connection[Any, Any]) -> None:
+    """Is a worker: takes work, gives results or the error, until there is nobody to give them to."""
+    _end_with_parent()
+    # a person's Ctrl-C reaches the whole terminal group; who started this worker decides when it ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError, OSError):
+        while True:
+            work, items = channel.recv()
+            try:
+                answer = work(items)
+            except Exception as error:  # noqa: BLE001 - raised again in the process that asked
+                answer = error
+            channel.send(answer)
 
 
 def _context(preload: Sequence[str]) -> BaseContext:

@@ -1,0 +1,138 @@
+"""The driver makes what is missing and nothing else; patients fail alone; a killed driver is picked up."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from cspine_assets.defs.driver import DRIVER_TAG, close_dead_runs, materialize
+from cspine_assets.defs.io import asset_key
+from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.home import Home
+from cspine_assets.domain.lake import fingerprint_file
+from cspine_assets.domain.tables.imaging import Masks, Volumes
+
+BEFORE_MODELS = ("midrc", "cohort", "imaging")
+
+
+def made(reports) -> dict[str, int]:
+    return {report.stage.name: len(report.stage.keys) or len(report.stage.tables) for report in reports}
+
+
+def standing(instance: dg.DagsterInstance, table) -> set[str]:
+    return set(instance.get_materialized_partitions(asset_key(table)))
+
+
+def spoil(download: Path, patient_id: str) -> list[Path]:
+    archives = sorted((download / "DukeCSpineSeg_imaging_files" / "case_image" / patient_id).rglob("*.zip"))
+    assert archives
+    for archive in archives:
+        archive.rename(archive.with_suffix(".good"))
+        archive.write_bytes(b"no zip")
+    return archives
+
+
+def mend(archives: list[Path]) -> None:
+    for archive in archives:
+        archive.with_suffix(".good").replace(archive)
+
+
+def test_a_second_call_makes_nothing(home: Home, instance: dg.DagsterInstance):
+    first = materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    assert made(first)["imaging.volumes"] == 8
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+
+
+def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    volumes = {path: fingerprint_file(path) for path in home.volumes.rglob("*.nii.gz") if "_SEG" not in path.name}
+    mask = min((own_download / "DukeCSpineSeg_segmentation").iterdir())
+    other = max((own_download / "DukeCSpineSeg_segmentation").glob(f"{mask.name.split('_')[0]}*"))
+    os.utime(other, (1, 1))
+    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    assert again == {"imaging.masks": 1}
+    assert volumes == {path: fingerprint_file(path) for path in volumes}
+
+
+def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInstance):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    path = min(path for path in home.volumes.rglob("*.nii.gz") if "_SEG" not in path.name)
+    before = fingerprint_file(path)
+    path.unlink()
+    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    assert again["imaging.volumes"] == 1
+    assert fingerprint_file(path) == before
+
+
+def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    materialize(home, instance=instance, schemas=("midrc", "cohort"))
+    everybody = set(instance.get_dynamic_partitions("patient"))
+    bad = sorted(everybody)[3]
+    archives = spoil(own_download, bad)
+
+    reports = materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    failures = {report.stage.name: report.failures for report in reports if report.failures}
+    assert set(failures) == {"imaging.volumes", "imaging.header_findings"}
+    assert bad in failures["imaging.volumes"][0]
+    assert standing(instance, Volumes) == standing(instance, Masks) == everybody - {bad}
+    row = home.lake.read(Volumes, [bad])
+    assert row["status"].unique().tolist() == ["failed"]
+    assert row["reason"].notna().all()
+
+    mend(archives)
+    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    assert again["imaging.volumes"] == again["imaging.masks"] == 1
+    assert standing(instance, Volumes) == standing(instance, Masks) == everybody
+
+
+def test_every_patient_has_metadata_of_its_own(home: Home, instance: dg.DagsterInstance):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    records = instance.fetch_materializations(asset_key(Masks), limit=50).records
+    events = [record.event_log_entry.asset_materialization for record in records]
+    assert sorted(event.partition for event in events) == sorted(instance.get_dynamic_partitions("patient"))
+    pictures = {event.metadata["mid_sagittal"].value for event in events}
+    assert len(pictures) == len(events)
+    assert all("data:image/png;base64," in picture for picture in pictures)
+
+
+def test_an_empty_source_is_one_clear_error(home: Home, instance: dg.DagsterInstance, own_download: Path):
+    own_download.rename(own_download.with_name("elsewhere"))
+    with pytest.raises(CSpineError, match="download"):
+        materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    assert not home.lake.root.exists()
+
+
+def test_a_table_without_a_required_column_is_one_clear_error(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    table = next((own_download / "DukeCSpineSeg_structured").glob("mr_series_*.tsv"))
+    table.write_text(table.read_text().replace("number_of_instances", "count_of_instances", 1))
+    with pytest.raises(CSpineError, match=r"mr_series.*number_of_instances"):
+        materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    assert instance.get_materialized_partitions(asset_key(Volumes)) == set()
+
+
+def test_the_runs_of_a_killed_driver_are_closed_and_those_of_others_are_not(home: Home, instance: dg.DagsterInstance):
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    host = os.uname().nodename
+    runs = [
+        instance.create_run_for_job(_empty_job, tags={DRIVER_TAG: f"{host}:{pid}"}, status=dg.DagsterRunStatus.STARTED)
+        for pid in (gone.stdout.strip(), os.getpid())
+    ]
+    assert close_dead_runs(instance) == [runs[0].run_id]
+    assert instance.get_run_by_id(runs[0].run_id).status == dg.DagsterRunStatus.FAILURE
+    assert instance.get_run_by_id(runs[1].run_id).status == dg.DagsterRunStatus.STARTED
+
+
+@dg.job
+def _empty_job():
+    pass

@@ -1,0 +1,96 @@
+"""Workers die alone, end with their parent, and end at once when nobody waits for them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cspine_assets.domain.workers import each_in_workers
+
+
+def square_or_die(items, *, deadly, marks):
+    """Dies as by the out-of-memory killer over some items: always, or the first time alone."""
+    for item in items:
+        mark = Path(marks) / str(item)
+        if deadly.get(item) == "always" or (deadly.get(item) == "once" and not mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return [item * item for item in items]
+
+
+def test_a_dying_worker_loses_only_what_kills_it(tmp_path):
+    work = partial(square_or_die, deadly={4: "always", 7: "once"}, marks=str(tmp_path))
+    chunks = [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    results = list(each_in_workers(chunks, work, lost=lambda item: -item, workers=2))
+    assert sorted(results) == sorted([-4, *(n * n for n in range(9) if n != 4)])
+
+
+def fail_on_three(items):
+    if 3 in items:
+        raise ValueError("a defect of the code")
+    return items
+
+
+def test_an_error_of_the_code_is_raised_to_the_caller():
+    with pytest.raises(ValueError, match="a defect of the code"):
+        list(each_in_workers([[1], [3]], fail_on_three, lost=lambda item: item, workers=1))
+
+
+SLEEPER = """
+import os, sys, time
+from cspine_assets.domain.workers import each_in_workers
+def work(items):
+    open(sys.argv[1], "w").write(str(os.getpid()))
+    time.sleep(60)
+    return items
+if __name__ == "__main__":
+    list(each_in_workers([[1]], work, lost=str, workers=1))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    script, mark = tmp_path / "sleeper.py", tmp_path / "pid"
+    script.write_text(SLEEPER)
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    parent = subprocess.Popen([sys.executable, str(script), str(mark)], env=environment)
+    try:
+        assert _within(30, lambda: mark.exists() and mark.read_text())
+        worker = psutil.Process(int(mark.read_text()))
+    finally:
+        parent.kill()
+        parent.wait()
+    assert _within(10, lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+
+def _within(seconds, condition):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def tell_pid_and_sleep(items, *, folder):
+    if items == [0]:
+        return items
+    (Path(folder) / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+    return items
+
+
+def test_workers_end_at_once_when_nobody_waits_any_more(tmp_path):
+    work = partial(tell_pid_and_sleep, folder=str(tmp_path))
+    results = each_in_workers([[1], [0]], work, lost=lambda item: item, workers=2)
+    assert next(results) == 0
+    assert _within(30, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 5
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
