@@ -8,6 +8,13 @@ import typer
 
 from cspine_assets.cli.options import HomeOption
 
+WORKSPACE = """\
+load_from:
+  - python_module:
+      module_name: cspine_assets.definitions
+      location_name: cspine_assets
+"""
+
 
 def dev(
     home: HomeOption = None,
@@ -23,12 +30,15 @@ def dev(
     from cspine_assets.defs.instance import open_instance
     from cspine_assets.defs.resources import HOME_VARIABLE, home_root
     from cspine_assets.domain.home import Home, ensure_writable
+    from cspine_assets.domain.lake import write_text
 
     study_home = Home(home_root(str(home) if home else None))
     ensure_writable(study_home.root)
     open_instance(study_home).dispose()
     environment = {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)}
-    command = [sys.executable, "-m", "dagster", "dev", "--module-name", "cspine_assets.definitions"]
+    workspace = study_home.dagster / "workspace.yaml"
+    write_text(workspace, WORKSPACE)
+    command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
     Console().print(f"The page of {study_home.root} opens at http://127.0.0.1:{port} in a few seconds. Ctrl-C ends it.")
     raise typer.Exit(
         run_supervised(

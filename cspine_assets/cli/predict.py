@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cspine_assets.cli.options import HomeOption
+
+if TYPE_CHECKING:
+    from cspine_assets.defs.resources import Study
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
@@ -39,7 +42,7 @@ def predict(
         raw = Path(folder) / "mask.nii.gz"
         _predict(study, volume, raw)
         mask = read_mask(raw)
-        write_mask(out, mask.array, like=volume)
+        write_mask(out, mask.array.astype("uint8"), like=volume)
     found = {structure.value: int((mask.array == label).sum()) for structure, label in LABELS.items()}
     console.print(f"{out}: " + ", ".join(f"{name} {count} voxels" for name, count in found.items()))
     if study.settings.profile == "demo":
@@ -57,7 +60,7 @@ def _as_nifti(scan: Path, folder: Path) -> Path:
     return converted
 
 
-def _predict(study, volume: Path, mask: Path) -> None:  # noqa: ANN001 - Study is imported when the command runs
+def _predict(study: Study, volume: Path, mask: Path) -> None:
     from cspine_assets.domain.tables.nnunet import FOLDS
     from cspine_assets.nnunet import dataset
     from cspine_assets.nnunet.devices import leased_slot, training_slots

@@ -34,7 +34,7 @@ class Cost:
     Attributes:
         name: The stage.
         seconds: Wall time.
-        peak_memory_mb: Most resident memory of this process and all its children together, sampled twice a second.
+        peak_memory_mb: Most memory of this process and all its children together, sampled twice a second.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Cost:
 
 
 class MemoryMeter:
-    """Samples the resident memory of this process and its children in a thread."""
+    """Samples the memory of this process and its children in a thread."""
 
     def __init__(self) -> None:
         self._peak = 0.0
@@ -73,13 +73,13 @@ class MemoryMeter:
 
 
 def _tree_memory_mb() -> float:
-    """Returns the resident memory of this process and its children; shared pages count once per process."""
+    """Returns the memory of this process and its children; pages that several share count once, where Linux tells."""
     me = psutil.Process()
     total = 0
     for process in [me, *me.children(recursive=True)]:
         try:
-            total += process.memory_info().rss
-        except psutil.NoSuchProcess:
+            total += process.memory_full_info().pss if psutil.LINUX else process.memory_info().rss
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return total / 1e6
 
@@ -100,6 +100,7 @@ class StageDisplay:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
         self._task: TaskID | None = None
 
@@ -140,6 +141,8 @@ class StageDisplay:
                 self._progress.stop_task(self._task)
             else:
                 self._progress.update(self._task, completed=total)
+        if not self.console.is_terminal:  # a log file gets a line per stage, as it happens
+            self.console.print(f"{report.stage.name}: {report.seconds:.1f} s", highlight=False)
         self.note_cost(report.stage.name, report.seconds)
 
 

@@ -61,9 +61,11 @@ def answer_table(answer: pd.DataFrame) -> Table:
 
 
 def _shown(value: object) -> str:
+    import math
+
     import pandas as pd
     from rich.markup import escape
 
-    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.4f}" if isinstance(value, float) else escape(str(value))

@@ -7,7 +7,7 @@ backfill cannot do. Change it when the way of running changes; what is stale is 
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from graphlib import TopologicalSorter
@@ -240,7 +240,7 @@ def stale_keys(study: Study, item: Described, instance: dg.DagsterInstance, *, f
             continue
         if force or key not in recorded or inputs is None or not is_current(study, item, key, inputs):
             stale.append(key)
-    return keys[:1] if recheck and not stale else stale
+    return list(keys[:1]) if recheck and not stale else stale
 
 
 def unpassed_checks(instance: dg.DagsterInstance, item: Described) -> list[str]:
@@ -322,12 +322,12 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 
 def _run_in_worker(
-    home: str, assets: list[list[str]], tags: dict[str, str], partition_keys: list[str]
+    home: str, assets: list[Sequence[str]], tags: dict[str, str], partition_keys: list[str]
 ) -> list[Outcome]:
     """Runs partitions in a worker process: Dagster cannot run twice in one process, not even in two threads."""
     opened = Home(Path(home))
     with open_instance(opened) as instance:
-        keys = [dg.AssetKey(path) for path in assets]
+        keys = [dg.AssetKey(list(path)) for path in assets]
         outcomes = [_run(opened, instance, keys, tags, key) for key in partition_keys]
     return [
         Outcome(tuple(f"{key}: {error}" for error in outcome.errors))

@@ -15,7 +15,7 @@ from cspine_assets.domain.evaluation.comparison import model_comparison as compa
 from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, concat_frames, score_case
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
-from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.cohort import AnnotationProvenance
 from cspine_assets.domain.tables.evaluation import (
     STRUCTURES,
@@ -66,7 +66,7 @@ class _Pairs:
                 ),
                 with_levels=with_levels,
             )
-            for row in self.rows[self.rows["patient_id"] == patient_id].itertuples()
+            for row in rows_of(self.rows[self.rows["patient_id"] == patient_id])
         )
 
 

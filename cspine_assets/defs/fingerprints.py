@@ -140,5 +140,5 @@ def is_current(study: "Study", described: Described, key: str | None, inputs: st
         return False
     if "path" not in column_names(described.table):
         return True
-    paths = study.home.lake.read(described.table, [partition] if partition else None)["path"].dropna()
+    paths = study.home.lake.read_column(described.table, "path", partition).dropna()
     return all(study.home.absolute(path).exists() for path in paths)

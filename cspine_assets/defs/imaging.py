@@ -26,6 +26,7 @@ from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, SeriesRequest, volume_path
 from cspine_assets.domain.lake import fingerprint_text
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png
+from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Exams
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.volume import read_geometry, read_mask, read_volume
@@ -122,7 +123,7 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
         yield MadePatient(patient_id, frame, {"identifying_elements": len(frame)}, failure)
 
 
-def _checked_mask(study: Study, exam, volume: Path) -> MaskFindings:  # noqa: ANN001 - a row of cohort.exams
+def _checked_mask(study: Study, exam: Any, volume: Path) -> MaskFindings:  # noqa: ANN401 - a row of cohort.exams
     """Copies an exam's mask out of the download, free text removed, when it can be used."""
     with scratch_folder(_scratch(study)) as folder:
         shipped = study.source.masks.get(str(exam.mask_file_name))
@@ -144,7 +145,7 @@ def _picture(volume: Path, mask: Path) -> str:
 def _exams(study: Study, patient_id: str) -> list[Any]:
     """Returns a patient's rows of cohort.exams."""
     frame = study.exams_by_patient.get(patient_id)
-    return [] if frame is None else list(frame.itertuples())
+    return [] if frame is None else list(rows_of(frame))
 
 
 def _requests(study: Study, patient_id: str, folder: Path) -> Iterator[SeriesRequest]:
@@ -161,7 +162,7 @@ def _requests(study: Study, patient_id: str, folder: Path) -> Iterator[SeriesReq
         )
 
 
-def _series_file(study: Study, exam) -> SourceFile | None:  # noqa: ANN001 - a row of cohort.exams
+def _series_file(study: Study, exam: Any) -> SourceFile | None:  # noqa: ANN401 - a row of cohort.exams
     """Returns an exam's DICOM archive; None where the DICOM part was not downloaded or this archive is missing."""
     if exam.series_uid not in study.source.series:
         return None
@@ -218,7 +219,7 @@ def geometry_equal(study: StudyResource) -> dg.AssetCheckResult:
     usable = opened.read(Masks).query("status == 'ok'")[["exam_id", "path"]]
     pairs = usable.merge(opened.usable_volumes(), on="exam_id", suffixes=("_mask", "_volume"))
     differing = {}
-    for row in pairs.itertuples():
+    for row in rows_of(pairs):
         mask, volume = (read_geometry(opened.home.absolute(path)) for path in (row.path_mask, row.path_volume))
         if (difference := volume.difference(mask)) is not None:
             differing[row.exam_id] = difference
@@ -232,9 +233,7 @@ def labels_allowed(study: StudyResource) -> dg.AssetCheckResult:
     """Looks at the labels that were counted when the mask was read."""
     usable = study.open().read(Masks).query("status == 'ok'")
     strange = [
-        row.exam_id
-        for row in usable.itertuples()
-        if not {int(label) for label in row.labels.split(",")} <= ALLOWED_LABELS
+        row.exam_id for row in rows_of(usable) if not {int(label) for label in row.labels.split(",")} <= ALLOWED_LABELS
     ]
     return dg.AssetCheckResult(
         passed=not strange, metadata={"masks": len(usable), "strange": dg.MetadataValue.json(strange)}

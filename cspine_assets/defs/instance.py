@@ -18,6 +18,7 @@ def instance_settings() -> dict[str, object]:
     """Returns what goes into ``dagster.yaml``."""
     return {
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},  # no dialog that asks for an address at the first visit
         "concurrency": {
             "runs": {"max_concurrent_runs": max(2, len(training_slots()))},
             "pools": {"granularity": "op", "default_limit": 1},

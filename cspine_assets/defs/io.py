@@ -75,13 +75,7 @@ def table_asset(
     described = describe(table, deps=deps, version=version, source=source)
 
     def decorate(make: Make) -> dg.AssetsDefinition:
-        @dg.asset(
-            **_named(described, make, kinds),
-            partitions_def=described.partitions_def,
-            backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
-            pool=pool,
-        )
-        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:
+        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
             opened = study.open()
             key = context.partition_key if context.has_partition_key else None
             stamp, metadata = _make_whole(context, opened, described, key, make)
@@ -90,7 +84,13 @@ def table_asset(
                 data_version=dg.DataVersion(stamp.fingerprint),
             )
 
-        return asset
+        definition: dg.AssetsDefinition = dg.asset(
+            **_named(described, make, kinds),
+            partitions_def=described.partitions_def,
+            backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
+            pool=pool,
+        )(asset)
+        return definition
 
     return decorate
 
@@ -123,17 +123,17 @@ def patient_asset(
     described = describe(table, deps=deps, version=version, source=source)
 
     def decorate(make: MakePatients) -> dg.AssetsDefinition:
-        @dg.asset(
+        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> None:
+            _make_patients(context, study.open(), described, make)
+
+        definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds),
             partitions_def=patients,
             backfill_policy=backfill_policy,
             output_required=False,
             pool=pool,
-        )
-        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> None:
-            _make_patients(context, study.open(), described, make)
-
-        return asset
+        )(asset)
+        return definition
 
     return decorate
 
@@ -265,7 +265,6 @@ def _record_patients(
     if not failures:
         for key, shown in described.items():
             context.add_asset_metadata(shown, partition_key=key)
-        context.add_output_metadata({"patients": len(good)})
         return
     for key, shown in described.items():
         context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown))

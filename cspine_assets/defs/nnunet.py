@@ -4,6 +4,7 @@ Add an asset when nnU-Net makes something that others build on. How nnU-Net is r
 """
 
 import os
+from collections.abc import Callable
 
 import dagster as dg
 import pandas as pd
@@ -14,6 +15,7 @@ from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.lake import fingerprint_file, fingerprint_text
+from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 from cspine_assets.domain.tables.nnunet import FOLDS, Plans, RawDataset, TrainedFolds, UnannotatedDataset
@@ -47,7 +49,7 @@ def raw_dataset(_context: dg.AssetExecutionContext, study: Study) -> Made:
             label=study.home.absolute(row.path_mask),
             checksum=fingerprint_text(row.sha256, row.sha256_mask),
         )
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     ]
     written = dataset.write_raw_dataset(study.home.nnunet_raw, dataset.ANNOTATED, cases)
     frame = pd.DataFrame(
@@ -82,7 +84,7 @@ def unannotated_dataset(_context: dg.AssetExecutionContext, study: Study) -> Mad
             label=None,
             checksum=row.sha256,
         )
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     ]
     dataset.write_raw_dataset(study.home.nnunet_raw, dataset.UNANNOTATED, cases)
     frame = rows[["exam_id", "patient_id"]].assign(case_id=rows["exam_id"], volume_sha256=rows["sha256"])
@@ -106,7 +108,7 @@ def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
         dataset.ANNOTATED,
         splits,
         profile=study.profile,
-        workers=worker_count(),
+        workers=worker_count(study),
         supervision=Supervision(log_path=study.home.logs / "plans.log", on_message=_logger(context)),
     )
     folds = fingerprint_text(*(split.model_dump_json() for split in splits))
@@ -138,7 +140,7 @@ def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
 )
 def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
     """One model, trained by nnU-Net in a child process on a leased device; an interrupted one is resumed."""
-    keys = context.partition_key.keys_by_dimension  # type: ignore[attr-defined] - a multi-partition key
+    keys = context.partition_key.keys_by_dimension
     configuration, fold = Configuration(keys["configuration"]), int(keys["fold"])
     folders = study.nnunet_folders
     standing = plans.read_plans(folders.preprocessed / str(dataset.ANNOTATED))
@@ -154,7 +156,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
             fold=fold,
             profile=study.profile,
             slot=slot,
-            workers=worker_count(),
+            workers=worker_count(study),
             supervision=Supervision(
                 log_path=study.home.logs / f"train-{configuration}-{fold}.log", on_message=_logger(context)
             ),
@@ -184,12 +186,12 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(pd.DataFrame([row]), shown)
 
 
-def worker_count() -> int:
-    """Returns how many worker processes nnU-Net's own steps may use on this machine."""
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+def worker_count(study: Study) -> int:
+    """Returns how many worker processes nnU-Net's own steps may use: one for a small study, whose starts cost more."""
+    return 1 if study.profile.pools == "threads" else min(MOST_WORKERS, len(os.sched_getaffinity(0)))
 
 
-def _logger(context: dg.AssetExecutionContext):  # noqa: ANN202 - Callable[[ChildMessage], None]
+def _logger(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]:
     """Returns a listener that puts what a child says into the run's log."""
 
     def listen(message: ChildMessage) -> None:

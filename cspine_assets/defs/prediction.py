@@ -16,7 +16,7 @@ from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, MadePatient, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.lake import fingerprint_file
-from cspine_assets.domain.tables.base import empty_frame
+from cspine_assets.domain.tables.base import empty_frame, rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.domain.tables.nnunet import FOLDS, RawDataset, TrainedFolds
@@ -69,7 +69,7 @@ def exam_predictions(_context: dg.AssetExecutionContext, study: Study, patient_i
 def _made_patient(patient_id: str, rows: list[dict[str, object]]) -> MadePatient:
     frame = pd.DataFrame(rows)
     failures = frame.loc[frame["status"] == "failed", ["exam_id", "reason"]].drop_duplicates()
-    reason = "; ".join(f"{row.exam_id}: {row.reason}" for row in failures.itertuples())
+    reason = "; ".join(f"{row.exam_id}: {row.reason}" for row in rows_of(failures))
     return MadePatient(patient_id, frame, {"exams": frame["exam_id"].nunique()}, reason or None)
 
 
@@ -139,7 +139,7 @@ def _predict(
     models = [model_of(folders, str(dataset.ANNOTATED), configuration, model_folds) for configuration in Configuration]
     cases = [
         PredictionCase(case_id=row.exam_id, image=study.home.absolute(row.path))
-        for row in exams.sort_values("exam_id").itertuples()
+        for row in rows_of(exams.sort_values("exam_id"))
     ]
     label = "-".join(str(fold) for fold in model_folds)
     with leased_slot(study.home.leases, training_slots()) as slot:
@@ -169,7 +169,7 @@ def _rows(
             "predictor": predictor.value,
             "profile": study.profile.name,
             "status": "ok" if ok else "failed",
-            "reason": None if ok else message.reason,
+            "reason": message.reason if isinstance(message, CaseFailed) else None,
             "path": study.home.relative(path) if ok else None,
             "sha256": fingerprint_file(path) if ok else None,
         }

@@ -63,7 +63,7 @@ class Study:
     @cached_property
     def profile(self) -> Profile:
         """How models are trained here: ``full`` or ``demo``."""
-        return PROFILES[self.settings.profile]
+        return next(profile for name, profile in PROFILES.items() if name == self.settings.profile)
 
     def read(self, table: type[Table], partitions: list[str] | None = None) -> pd.DataFrame:
         """Returns a table's rows, without those of patients who have left the cohort."""
@@ -103,7 +103,7 @@ class Study:
         return frozenset(self.home.lake.read(Patients)["patient_id"])
 
 
-class StudyResource(dg.ConfigurableResource):
+class StudyResource(dg.ConfigurableResource[Study]):
     """Gives assets the study; its home comes from here or from CSPINE_HOME."""
 
     home: str = ""
@@ -120,5 +120,8 @@ def home_root(given: str | None = None) -> Path:
 
 @dg.definitions
 def resources() -> dg.Definitions:
-    """The resources of the code location."""
-    return dg.Definitions(resources={"study": StudyResource()})
+    """The study, and how runs are executed: every step in the run's own process, which costs no second start.
+
+    What is heavy runs in children of its own, and what can be made side by side is made in runs side by side.
+    """
+    return dg.Definitions(resources={"study": StudyResource()}, executor=dg.in_process_executor)

@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.extensions import ExtensionDtype
 
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.tables.base import Table, arrow_schema, empty_frame, validate
@@ -27,6 +29,13 @@ WHOLE = "all"
 _FINGERPRINT = b"cspine.fingerprint"
 _INPUTS = b"cspine.inputs"
 _COMPLETE = b"cspine.complete"
+
+_PANDAS_TYPES: dict[pa.DataType, ExtensionDtype] = {
+    pa.string(): pd.StringDtype("python"),
+    pa.int64(): pd.Int64Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,17 @@ class Lake:
         schema = arrow_schema(table)
         # a file from before a column was added is read with that column empty, as a newer release would be
         parts = [pq.read_table(path, schema=schema, partitioning=None) for path in paths]
-        return validate(table, pa.concat_tables(parts).to_pandas(), key=False)
+        # what was written had been validated, and the file's schema is checked in reading: types are enough here
+        frame: pd.DataFrame = pa.concat_tables(parts).to_pandas(types_mapper=_PANDAS_TYPES.get)
+        return frame
+
+    def read_column(self, table: type[Table], name: str, partition: str | None = None) -> pd.Series[Any]:
+        """Returns one column of a stored table or partition, the rest unread; empty where nothing is stored."""
+        path = self.path(table, partition)
+        if not path.exists():
+            return empty_frame(table)[name]
+        column: pd.Series[Any] = pq.read_table(path, columns=[name]).to_pandas(types_mapper=_PANDAS_TYPES.get)[name]
+        return column
 
     def stamp(self, table: type[Table], partition: str | None = None) -> Stamp | None:
         """Returns what is stored, from the file's footer alone, or None where nothing is stored."""

@@ -176,7 +176,7 @@ def sagittal_slice(volume: Volume, index: int) -> NDArray[np.generic]:
     direction = volume.geometry.direction[:, rest]
     vertical = int(np.argmax(np.abs(direction[2])))
     horizontal = 1 - vertical
-    picture = plane if vertical == 0 else plane.T
+    picture: NDArray[np.generic] = plane if vertical == 0 else plane.T
     if direction[2, vertical] > 0:
         picture = picture[::-1]
     if direction[1, horizontal] > 0:

@@ -50,6 +50,7 @@ def test_layout_and_description_are_those_of_the_published_dataset(cases, raw):
         "numTraining": 2,
         "file_ending": ".nii.gz",
         "name": "CSpineSeg",
+        "overwrite_image_reader_writer": "NibabelIOWithReorient",
     }
 
 

@@ -26,10 +26,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def models(planned_study):
+def models(planned_study, uninterrupted):
     """A fold of each configuration; their quality does not matter here."""
-    for configuration in Configuration:
-        train(planned_study, configuration=configuration)
+    train(planned_study, configuration=Configuration.FULL_RESOLUTION)
     return [model_of(planned_study.folders, str(ANNOTATED), name, [0]) for name in Configuration]
 
 

@@ -132,6 +132,10 @@ def test_workers_left_behind_by_a_successful_child_are_ended(tmp_path):
     assert gone(tmp_path / "pids")
 
 
+def test_forked_workers_of_a_child_die_of_a_terminate_signal_itself(tmp_path):
+    assert run_toy(tmp_path, "terminate a worker").answer == -signal.SIGTERM
+
+
 def test_two_threads_may_run_children_at_once(tmp_path):
     def one(number):
         return run_toy(tmp_path / str(number), "answer").answer

@@ -13,21 +13,12 @@ import torch
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.children.train import most_advanced
-from cspine_assets.nnunet.messages import EpochFinished
 from cspine_assets.nnunet.training import prepare_fold_folder, read_stamp
 from cspine_assets_tests.nnunet.tiny import train
 
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(planned_study):
-    """A fold trained in one go, and the epochs that it reported."""
-    heard = []
-    trained = train(planned_study, on_message=heard.append)
-    return trained, [message for message in heard if isinstance(message, EpochFinished)]
 
 
 @pytest.fixture

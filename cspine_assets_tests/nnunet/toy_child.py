@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -38,6 +39,13 @@ def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
             os.kill(os.getpid(), signal.SIGKILL)
         case "sleep":
             time.sleep(120)
+        case "terminate a worker":
+            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,))
+            worker.start()
+            time.sleep(0.2)
+            worker.terminate()
+            worker.join()
+            return ToyResult(answer=worker.exitcode, omp_num_threads=None)
         case "quit":
             os._exit(3)
         case "ignore interrupts":

@@ -7,6 +7,7 @@ module of their schema.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -78,23 +79,24 @@ def column_names(table: type[Table]) -> list[str]:
     return list(table.to_schema().columns)
 
 
-def validate(table: type[Table], frame: pd.DataFrame, *, key: bool = True) -> pd.DataFrame:
+def rows_of(frame: pd.DataFrame) -> Iterator[Any]:
+    """Yields rows as named tuples, columns as attributes; pandas' stubs do not know what type each column has."""
+    yield from frame.itertuples(index=False)
+
+
+def validate(table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the frame with the described types and column order.
 
     Args:
         table: The description.
         frame: Rows to check.
-        key: Whether to check that no key stands twice.
 
     Raises:
         TableError: Columns are missing or unknown, a value has another type or lies outside what is allowed, or a
             key stands twice. All findings are named at once, without the values of other columns.
     """
-    schema = table.to_schema()
-    if not key:
-        schema = schema.__class__(columns=schema.columns, name=schema.name, coerce=True, strict=True)
     try:
-        checked = schema.validate(frame, lazy=True)
+        checked = table.to_schema().validate(frame, lazy=True)
     except SchemaErrors as errors:
         raise TableError(_findings(table, errors.failure_cases)) from errors
     ordered: pd.DataFrame = checked[column_names(table)].reset_index(drop=True)
@@ -105,7 +107,11 @@ def _findings(table: type[Table], cases: pd.DataFrame) -> str:
     """Sums up pandera's failure cases: one part per column and check, with its count and an example."""
     parts = []
     for (name, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
-        subject = str(group["failure_case"].iloc[0]) if pd.isna(name) or name == table.full_name() else str(name)
+        subject = (
+            str(group["failure_case"].iloc[0])
+            if name is None or name != name or name == table.full_name()
+            else str(name)
+        )
         parts.append(f"{subject}: {check} ({len(group)} case(s), first: {group['failure_case'].iloc[0]!r})")
     return f"table {table.full_name()} does not fit its description: " + "; ".join(parts)
 

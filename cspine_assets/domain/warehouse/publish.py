@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from cspine_assets.domain.lake import Lake, fingerprint_frame, written_aside
+from cspine_assets.domain.lake import fingerprint_frame, written_aside
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_names
 from cspine_assets.domain.tables.warehouse import Database
 
@@ -41,16 +41,12 @@ def publish_database(frames: Mapping[type[Table], pd.DataFrame], destination: Pa
     with written_aside(destination) as aside:
         aside.unlink()  # DuckDB wants to create its file itself
         with duckdb.connect(str(aside)) as connection:
-            for table, frame in {**frames, Database: manifest}.items():
+            for table, frame in frames.items():
                 _publish_table(connection, table, frame)
+            _publish_table(connection, Database, manifest)
         # closing has folded the write-ahead log into the file; a leftover would belong to no database
         aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
     return manifest
-
-
-def read_lake(lake: Lake, tables: tuple[type[Table], ...]) -> dict[type[Table], pd.DataFrame]:
-    """Returns the stored rows of some tables."""
-    return {table: lake.read(table) for table in tables}
 
 
 def _publish_table(connection: duckdb.DuckDBPyConnection, table: type[Table], frame: pd.DataFrame) -> None:

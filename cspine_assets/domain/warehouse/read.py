@@ -46,6 +46,7 @@ def query(database: Path, statement: str) -> pd.DataFrame:
             answer = connection.sql(statement)
             if answer is None:
                 raise CSpineError("expected a statement that answers with rows, such as SELECT, SHOW or DESCRIBE.")
-            return answer.df()
+            frame: pd.DataFrame = answer.df()
+            return frame
         except duckdb.Error as error:
             raise CSpineError(f"the database refused the statement: {error}") from error

@@ -39,9 +39,10 @@ def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel
         channel, parent = int(sys.argv[2]), int(sys.argv[3])
         os.set_inheritable(channel, False)
         _watch_parent(parent)
-    # A parent that ignores interrupts hands that down; this child must hear them.
+    # A parent that ignores or handles signals may hand that down. Interrupts must be heard here, and SIGTERM must
+    # kill: forked pool workers inherit it, and nnU-Net waits for ever for one that survives it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send = _sender(channel)
     try:
         result = work(request_type.model_validate_json(request_path.read_text()), send)

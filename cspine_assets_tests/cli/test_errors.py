@@ -1,0 +1,97 @@
+"""What a person sees when something is wrong: one message that says what to do, status 1, and nothing half-written."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cspine_assets.cli.app import main
+
+
+@pytest.fixture
+def cspine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Calls the command and returns its status and what it said on stderr."""
+    for name in ("CSPINE_HOME", "CSPINE_SOURCE", "CSPINE_PROVENANCE", "CSPINE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["cspine", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), capsys.readouterr().err
+
+    return call
+
+
+def test_a_source_that_nobody_named(cspine, tmp_path: Path):
+    status, said = cspine("materialize", "--home", str(tmp_path / "home"))
+    assert status == 1
+    assert "CSPINE_SOURCE" in said
+    assert "cspine demo" in said
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_source_that_is_not_there(cspine, tmp_path: Path):
+    status, said = cspine("materialize", "--home", str(tmp_path / "home"), "--source", str(tmp_path / "no"))
+    assert status == 1
+    assert "no: expected the folder of a MIDRC download" in said.replace("\n", "")
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_empty_source(cspine, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    status, said = cspine("materialize", "--home", str(tmp_path / "home"), "--source", str(tmp_path / "empty"))
+    assert status == 1
+    assert said.startswith("cspine:")
+    assert "empty" in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "home" / "lake").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").exists(), reason="root can write anywhere here")
+def test_a_home_that_cannot_be_written(cspine, tmp_path: Path):
+    blocked = "/proc/cspine_home" if os.geteuid() == 0 else str(tmp_path / "locked" / "home")
+    if os.geteuid() != 0:
+        (tmp_path / "locked").mkdir(mode=0o500)
+    status, said = cspine("demo", "--home", blocked)
+    assert status == 1
+    assert "expected a folder that can be written to" in said
+    assert "CSPINE_HOME" in said
+
+
+def test_a_profile_that_does_not_exist(cspine, tmp_path: Path):
+    (tmp_path / "source").mkdir()
+    status, said = cspine(
+        "materialize", "--home", str(tmp_path / "h"), "--source", str(tmp_path / "source"), "--profile", "fast"
+    )
+    assert status == 1
+    assert "full, demo" in said
+
+
+def test_sql_before_anything_was_published(cspine, tmp_path: Path):
+    status, said = cspine("sql", "--home", str(tmp_path), "select 1")
+    assert status == 1
+    assert "there is none yet" in said
+
+
+def test_a_scan_that_is_not_there(cspine, tmp_path: Path):
+    status, said = cspine("predict", str(tmp_path / "no.nii.gz"), "--out", str(tmp_path / "m.nii.gz"))
+    assert status == 1
+    assert "no.nii.gz: expected a NIfTI file or a DICOM series" in said.replace("\n", "")
+
+
+def test_a_mask_that_would_not_be_nifti(cspine, tmp_path: Path):
+    (tmp_path / "scan.nii.gz").touch()
+    status, said = cspine("predict", str(tmp_path / "scan.nii.gz"), "--out", str(tmp_path / "m.png"))
+    assert status == 1
+    assert ".nii.gz" in said
+
+
+def test_a_home_without_models(cspine, tmp_path: Path):
+    (tmp_path / "scan.nii.gz").touch()
+    status, said = cspine(
+        "predict", str(tmp_path / "scan.nii.gz"), "--out", str(tmp_path / "m.nii.gz"), "--home", str(tmp_path)
+    )
+    assert status == 1
+    assert said.startswith("cspine:")

@@ -1,0 +1,246 @@
+"""One command makes the whole study: every asset, every check, numbers, and the same again in an instant."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import dagster as dg
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+
+from cspine_assets.definitions import defs
+from cspine_assets.defs.jobs import REEVALUATED, reevaluate
+from cspine_assets.domain.evaluation.score import score_masks
+from cspine_assets.domain.lake import fingerprint_file
+from cspine_assets.domain.warehouse.read import query
+from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, run_cspine
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+REAL = os.environ.get("CSPINE_REAL_DATA")
+needs_real_data = pytest.mark.skipif(
+    not REAL, reason="CSPINE_REAL_DATA does not name a folder with the open DICOM series and the T2w spine crop"
+)
+
+
+def test_the_demo_says_that_its_numbers_are_no_results(demo: DemoRun):
+    assert "these numbers say nothing about patients" in demo.output
+    assert "peak memory, MB" in demo.output
+    assert "cspine predict" in demo.output
+
+
+def test_the_ensemble_is_right_on_the_test_exams(demo: DemoRun):
+    dice = query(
+        demo.home.database,
+        "select structure, avg(dice_volumetric) as dice from evaluation.exam_metrics "
+        "where set = 'test' and predictor = 'ensemble' group by structure",
+    ).set_index("structure")["dice"]
+    assert dice["vertebral_body"] > 0.85
+    assert dice["intervertebral_disc"] > 0.85
+
+
+def test_sql_answers_from_the_command_line(demo: DemoRun):
+    statement = (
+        "select predictor, structure, avg(dice_volumetric), avg(dice_slice_mean), count(*) as n "
+        "from evaluation.exam_metrics group by all order by all"
+    )
+    result = run_cspine("sql", "--home", str(demo.home.root), "--format", "json", statement)
+    rows = json.loads(result.stdout)
+    assert [(row["predictor"], row["structure"]) for row in rows] == [
+        (predictor, structure)
+        for predictor in ("2d", "3d_fullres", "ensemble")
+        for structure in ("intervertebral_disc", "vertebral_body")
+    ]
+    expected = query(demo.home.database, "select count(*) as n from nnunet.raw_dataset")["n"][0]
+    assert {row["n"] for row in rows} == {expected}
+
+
+def test_every_asset_and_partition_is_recorded_and_every_check_passed(demo: DemoRun, instance: dg.DagsterInstance):
+    graph = defs().resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        cut = graph.get(key).partitions_def
+        if cut is None:
+            assert instance.get_latest_materialization_event(key) is not None, key
+        else:
+            wanted = set(cut.get_partition_keys(dynamic_partitions_store=instance))
+            assert set(instance.get_materialized_partitions(key)) == wanted, key
+    executions = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(graph.asset_check_keys))
+    statuses = {
+        key.to_user_string(): executions[key].status.value for key in graph.asset_check_keys if key in executions
+    }
+    assert len(statuses) == len(graph.asset_check_keys)
+    assert set(statuses.values()) == {"SUCCEEDED"}, statuses
+
+
+def test_every_model_says_that_it_is_a_demo(demo: DemoRun, instance: dg.DagsterInstance):
+    records = instance.fetch_materializations(dg.AssetKey(["nnunet", "trained_folds"]), limit=20).records
+    profiles = [record.event_log_entry.asset_materialization.metadata["profile"].value for record in records]
+    assert profiles == ["demo"] * 10
+    for table in ("evaluation.exam_metrics", "evaluation.test_summary", "prediction.exam_predictions"):
+        assert query(demo.home.database, f"select distinct profile from {table}")["profile"].tolist() == ["demo"]
+
+
+def test_predictions_lie_on_the_grid_of_their_volumes(demo: DemoRun):
+    rows = query(
+        demo.home.database,
+        "select p.path as mask, v.path as volume "
+        "from prediction.exam_predictions p join imaging.volumes v using (exam_id)",
+    )
+    assert len(rows)
+    for row in rows.itertuples():
+        mask, volume = (nib.load(demo.home.absolute(path)) for path in (row.mask, row.volume))
+        assert mask.shape == volume.shape
+        assert np.allclose(mask.affine, volume.affine, atol=1e-4)
+
+
+def test_a_second_demo_starts_no_run(demo: DemoRun, instance: dg.DagsterInstance):
+    before = instance.get_runs_count()
+    result = run_cspine("demo", "--home", str(demo.home.root), timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert instance.get_runs_count() == before
+    assert "evaluation.exam_metrics" in result.stdout
+
+
+def test_a_scan_of_ones_own_is_segmented_on_its_own_grid(demo: DemoRun, tmp_path: Path):
+    scan = next((demo.home.root / "demo_download" / "DukeCSpineSeg_annotation").iterdir())
+    image = nib.load(scan)
+    turned = image.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
+    nib.save(turned, tmp_path / "turned.nii.gz")
+    for name, given in (("plain", scan), ("turned", tmp_path / "turned.nii.gz")):
+        out = tmp_path / f"{name}_mask.nii.gz"
+        result = run_cspine("predict", str(given), "--out", str(out), "--home", str(demo.home.root))
+        assert result.returncode == 0, result.stderr
+        assert "demo model" in result.stdout
+        assert np.array_equal(nib.load(out).affine, nib.load(given).affine)
+        assert nib.load(out).shape == nib.load(given).shape
+    plain, back = nib.load(tmp_path / "plain_mask.nii.gz"), nib.load(tmp_path / "turned_mask.nii.gz")
+    canonical = [np.asarray(nib.as_closest_canonical(one).dataobj) for one in (plain, back)]
+    assert np.array_equal(*canonical)
+    assert set(np.unique(canonical[0])) == {0, 1, 2}
+
+
+def test_a_dicom_series_of_ones_own_is_segmented(demo: DemoRun, tmp_path: Path):
+    series = next((demo.home.root / "demo_download" / "DukeCSpineSeg_imaging_files").rglob("*.zip"))
+    result = run_cspine("predict", str(series), "--out", str(tmp_path / "mask.nii.gz"), "--home", str(demo.home.root))
+    assert result.returncode == 0, result.stderr
+    assert nib.load(tmp_path / "mask.nii.gz").ndim == 3
+
+
+@needs_real_data
+def test_the_real_sagittal_series_is_segmented_on_its_own_grid(demo: DemoRun, tmp_path: Path):
+    series = Path(str(REAL)) / "dicom_siemens_sagittal_gre"
+    dicom = tmp_path / "series"
+    dicom.mkdir()
+    for path in series.glob("*.dcm"):
+        (dicom / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "mask.nii.gz"
+    result = run_cspine("predict", str(dicom), "--out", str(out), "--home", str(demo.home.root))
+    assert result.returncode == 0, result.stderr
+    reference = nib.load(series / "reference.nii")
+    assert nib.load(out).shape == reference.shape
+    assert np.array_equal(nib.load(out).affine, reference.affine)
+
+
+@needs_real_data
+def test_the_real_spine_crop_is_segmented_scored_and_pictured(demo: DemoRun, tmp_path: Path):
+    from cspine_assets.domain.anatomy import LABELS, Structure
+    from cspine_assets.domain.report.overlay import write_overlay_figure
+    from cspine_assets.domain.volume import read_mask, read_volume, write_mask
+
+    folder = Path(str(REAL)) / "t2w_spine_crop"
+    scan, subregions = folder / "sub-mri_label-6_T2w.nii.gz", folder / "sub-mri_seg-subreg_label-6_msk.nii.gz"
+    out = tmp_path / "mask.nii.gz"
+    result = run_cspine("predict", str(scan), "--out", str(out), "--home", str(demo.home.root))
+    assert result.returncode == 0, result.stderr
+    assert np.array_equal(nib.load(out).affine, nib.load(scan).affine)
+
+    theirs = read_mask(subregions).array
+    reference = np.zeros_like(theirs)
+    for structure, label in {Structure.VERTEBRAL_BODY: 49, Structure.INTERVERTEBRAL_DISC: 100}.items():
+        reference[theirs == label] = LABELS[structure]
+    write_mask(tmp_path / "reference.nii.gz", reference, like=scan)
+    overlap = score_masks(tmp_path / "reference.nii.gz", out, with_levels=False).overlap
+    for structure, measured in overlap.items():
+        print(
+            f"demo model on a real crop, no result: {structure} Dice {measured.dice_volumetric:.3f} {measured.status}"
+        )
+        assert measured.status in {"ok", "missed"}
+        assert 0 <= measured.dice_volumetric <= 1
+    picture = tmp_path / "crop.png"
+    write_overlay_figure(picture, read_volume(scan), read_mask(out), footnote="demo model: no result")
+    assert picture.stat().st_size > 10_000
+
+
+def test_reevaluation_makes_what_is_stale_and_nothing_else(demo: DemoRun, instance: dg.DagsterInstance):
+    config = {"resources": {"study": {"config": {"home": str(demo.home.root)}}}}
+    first = reevaluate.execute_in_process(instance=instance, run_config=config, resources=_study(demo))
+    assert _stages(first) == ["everything was up to date"]
+    (demo.home.lake.root / "evaluation" / "test_summary" / "all.parquet").unlink()
+    second = reevaluate.execute_in_process(instance=instance, run_config=config, resources=_study(demo))
+    assert _stages(second) == ["evaluation.test_summary"]
+    assert REEVALUATED[-1] == "warehouse"
+
+
+def _study(demo: DemoRun):
+    from cspine_assets.defs.resources import StudyResource
+
+    return {"study": StudyResource(home=str(demo.home.root))}
+
+
+def _stages(result) -> list[str]:
+    event = next(event for event in result.all_events if event.is_successful_output)
+    return event.event_specific_data.metadata["stages"].value
+
+
+def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRun, instance: dg.DagsterInstance):
+    home = demo.home
+    results = home.nnunet_results / "Dataset108_CSpineSeg"
+    kept = {
+        path: fingerprint_file(path) for path in results.rglob("checkpoint_final.pth") if "2d/fold_0" not in str(path)
+    }
+    assert len(kept) == 9
+    for path in sorted(next(results.glob("*__2d")).joinpath("fold_0").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (home.lake.root / "nnunet" / "trained_folds" / "2d-0.parquet").unlink()
+
+    log = home.logs / "train-2d-0.log"
+    before = log.stat().st_size
+    process = subprocess.Popen(
+        [CSPINE, "demo", "--home", str(home.root)], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        assert _within(120, lambda: log.stat().st_size > before + 500)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert any("children.train" in " ".join(child.cmdline()) for child in family)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert _within(10, lambda: not any(_alive(child) for child in family)), "the killed demo left processes behind"
+
+    again = run_cspine("demo", "--home", str(home.root), timeout=600)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert kept == {path: fingerprint_file(path) for path in kept}
+    assert (next(results.glob("*__2d")) / "fold_0" / "checkpoint_final.pth").exists()
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    assert unfinished == []
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _within(seconds: float, condition) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
