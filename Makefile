@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev test check docs clean
+.PHONY: help setup demo dev test check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ check: $(READY) ## format, lint, types, import law, definitions
 	$(BIN)/mypy
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate
+
+bench: $(READY) ## time and memory of what has a budget, as tables
+	$(BIN)/python -m benchmarks
 
 docs: $(READY) ## the pictures of the README, made anew
 	$(BIN)/python docs/make_pictures.py

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cspine_assets.cli.options import HomeOption
+
+if TYPE_CHECKING:
+    from cspine_assets.domain.home import Home, HomeSettings
 
 
 def materialize(
@@ -19,6 +22,14 @@ def materialize(
     provenance: Annotated[
         Path | None,
         typer.Option(help="File that says who drew the masks: a saved Guppy answer, or a CSV or TSV."),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Your own split: a test list, nnU-Net's splits_final.json, or a TSV of train, val and test."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="How a split is made. published: 100 of 491 expert exams tested on; all_expert: none."),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="full: as published; demo: small, for trying out.")] = None,
     only: Annotated[
@@ -37,7 +48,7 @@ def materialize(
 
     console = Console()
     study_home = Home(home_root(str(home) if home else None))
-    settings = _settings(study_home, source, provenance, profile)
+    settings = _settings(study_home, source, provenance, splits, preset, profile)
     with sole_writer(study_home), MemoryMeter() as meter, StageDisplay(console, meter) as display:
         study_home.open(settings)
         reports = make_study(study_home, display, schemas=only, force=force)
@@ -50,11 +61,19 @@ def materialize(
         raise typer.Exit(1)
 
 
-def _settings(home, source: Path | None, provenance: Path | None, profile: str | None):  # noqa: ANN001, ANN202
-    """Returns what the home is to be opened for: what is said now, else what it was opened for, else the environment."""
+def _settings(
+    home: Home,
+    source: Path | None,
+    provenance: Path | None,
+    splits: Path | None,
+    preset: str | None,
+    profile: str | None,
+) -> HomeSettings:
+    """Returns what a home is to be opened for: what is said now, else what it was opened for, else the environment."""
     import os
 
     from cspine_assets.defs.resources import PROVENANCE_VARIABLE, SOURCE_VARIABLE
+    from cspine_assets.domain.cohort.splits import PRESETS
     from cspine_assets.domain.errors import CSpineError, SourceError
     from cspine_assets.domain.home import HomeSettings
     from cspine_assets.nnunet.profiles import PROFILES
@@ -76,8 +95,16 @@ def _settings(home, source: Path | None, provenance: Path | None, profile: str |
     known = provenance or os.environ.get(PROVENANCE_VARIABLE) or (standing.provenance if standing else None)
     if known and not Path(known).is_file():
         raise SourceError(f"{known}: expected a file that says who drew the masks, there is none. Check --provenance.")
+    own = splits or (standing.splits if standing and preset is None else None)
+    if own and not Path(own).is_file():
+        raise SourceError(f"{own}: expected a file with your own split, there is none. Check --splits.")
+    rule = preset or (standing.preset if standing else "published")
+    if rule not in PRESETS:
+        raise CSpineError(f"expected a preset among {', '.join(PRESETS)}, got '{rule}'.")
     return HomeSettings(
         profile=named,
         source=str(Path(folder).resolve()),
         provenance=str(Path(known).resolve()) if known else None,
+        splits=str(Path(own).resolve()) if own else None,
+        preset=rule,
     )

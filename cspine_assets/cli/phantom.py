@@ -17,15 +17,37 @@ def phantom(
     archived: Annotated[
         bool, typer.Option(help="Leave the four parts as zip archives, as they are downloaded.")
     ] = False,
+    tables_only: Annotated[
+        bool, typer.Option(help="Write the six tables alone; 66,000 patients make a million image rows.")
+    ] = False,
+    defects: Annotated[str, typer.Option(help="Faults to plant, by name with commas between; `list` names them.")] = "",
 ) -> None:
     """Write a synthetic cohort: six tables, zipped DICOM, NIfTI, masks, and who drew them."""
     from rich.console import Console
 
     from cspine_assets.domain.phantom.cohort import write_cohort
+    from cspine_assets.domain.phantom.defects import DEFECTS
     from cspine_assets.domain.phantom.settings import CohortSettings
 
+    console = Console()
+    if defects == "list":
+        for name, defect in DEFECTS.items():
+            console.print(f"{name}: {defect.what} (found by {defect.check})", soft_wrap=True, highlight=False)
+        return
     settings = CohortSettings(
-        patients=patients, seed=seed, matrix=matrix, expert_fraction=expert_fraction, archived=archived
+        patients=patients,
+        seed=seed,
+        matrix=matrix,
+        expert_fraction=expert_fraction,
+        archived=archived,
+        tables_only=tables_only,
+        defects=tuple(name for name in defects.split(",") if name),
     )
     report = write_cohort(directory, settings)
-    Console().print(f"{directory}: {report}")
+    console.print(
+        f"{directory}: {report.patients} patients, {report.exams} exams ({report.expert_masks} expert masks), "
+        f"{report.instances} instances",
+        soft_wrap=True,
+    )
+    for planted in report.planted:
+        console.print(f"  {planted.defect}: {planted.subject} (found by {planted.check})", soft_wrap=True)

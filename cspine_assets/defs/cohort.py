@@ -11,17 +11,14 @@ import pandas as pd
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.partitions import patients as patient_partitions
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.domain.cohort.evidence import read_evidence
-from cspine_assets.domain.cohort.exams import build_exams, build_patients
-from cspine_assets.domain.cohort.integrity import (
-    find_file_differences,
-    find_instance_differences,
-    find_leaks,
-    find_unpaired_files,
-)
+from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
+from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
+from cspine_assets.domain.cohort.integrity import CHECKS, Check, CohortTables, examine, find_leaks, summarize
 from cspine_assets.domain.cohort.provenance import ProvenanceBuilt, build_annotation_provenance
-from cspine_assets.domain.cohort.splits import PUBLISHED, build_split_balance, make_splits
+from cspine_assets.domain.cohort.split_files import read_split_file
+from cspine_assets.domain.cohort.splits import PRESETS, build_split_balance, make_splits
 from cspine_assets.domain.cohort.summaries import build_demographics, build_imaging_parameters
+from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.lake import fingerprint_file, fingerprint_text
 from cspine_assets.domain.tables.cohort import (
     AnnotationProvenance,
@@ -29,11 +26,22 @@ from cspine_assets.domain.tables.cohort import (
     Exams,
     Findings,
     ImagingParameters,
+    Integrity,
     Patients,
     SplitBalance,
     Splits,
 )
-from cspine_assets.domain.tables.midrc import AnnotationFiles, Cases, ImageManifest, ImagingStudies, MrSeries
+from cspine_assets.domain.tables.midrc import (
+    AnnotationFiles,
+    Cases,
+    ClinicalManifest,
+    Files,
+    ImageManifest,
+    ImagingStudies,
+    MrSeries,
+)
+
+_RELEASE = (Cases, ImagingStudies, MrSeries, AnnotationFiles, ImageManifest, ClinicalManifest, Files)
 
 
 @table_asset(Exams, deps=[Cases, ImagingStudies, MrSeries, AnnotationFiles], version="1")
@@ -66,15 +74,19 @@ def register_patients(instance: dg.DagsterInstance, frame: pd.DataFrame) -> list
     return added
 
 
-def _provenance_file(study: Study, _key: str | None) -> str:
-    """Fingerprint of the file that says who drew the masks."""
-    path = study.settings.provenance
+def _content(path: str | None) -> str:
+    """Fingerprint of a file that the user gave; of none, its name."""
     return fingerprint_file(Path(path)) if path and Path(path).is_file() else str(path)
 
 
-@table_asset(AnnotationProvenance, deps=[Exams, AnnotationFiles], version="1", source=_provenance_file)
+def _given(study: Study, _key: str | None) -> str:
+    """Fingerprint of the files that say who drew the masks."""
+    return fingerprint_text(_content(study.settings.provenance), _content(study.settings.splits))
+
+
+@table_asset(AnnotationProvenance, deps=[Exams, AnnotationFiles], version="2", source=_given)
 def annotation_provenance(context: dg.AssetExecutionContext, study: Study) -> Made:
-    """From the user's file where there is one, else from the release's own column where that tells masks apart."""
+    """From the user's files where there are any, else from the release's own column where that tells masks apart."""
     built = _provenance(study)
     counts = built.frame["provenance"].value_counts().to_dict()
     for message in built.findings["message"]:
@@ -82,128 +94,182 @@ def annotation_provenance(context: dg.AssetExecutionContext, study: Study) -> Ma
     return Made(
         built.frame,
         {
-            "sources": dg.MetadataValue.json(sorted(built.frame["source"].unique())),
+            "sources": dg.MetadataValue.json(_sources(study, built.frame)),
             "disagreements": len(built.findings),
             **{f"{name}_masks": int(counts.get(name, 0)) for name in ("expert", "model", "unknown")},
         },
     )
 
 
-@table_asset(Splits, deps=[Exams, AnnotationProvenance], version="1")
+def _sources(study: Study, frame: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """Returns what each source decided: its number of masks, and the day on which its file was last changed."""
+    paths = {Path(path).name: Path(path) for path in (study.settings.provenance, study.settings.splits) if path}
+    return {
+        str(name): {
+            "masks": int(count),
+            "date": str(pd.Timestamp(paths[str(name)].stat().st_mtime, unit="s").date()) if name in paths else None,
+        }
+        for name, count in frame["source"].value_counts().items()
+    }
+
+
+def _rule(study: Study, _key: str | None) -> str:
+    """Fingerprint of what the user says of the split."""
+    return fingerprint_text(study.settings.preset, _content(study.settings.splits))
+
+
+@table_asset(Splits, deps=[Exams, AnnotationProvenance], version="2", source=_rule)
 def splits(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """Test set and five folds by patient, in the published proportions, seeded; an earlier split is kept as it grows."""
-    standing = study.home.lake.read(Splits)
+    """Test set and five folds by patient: by a preset, seeded and kept as the cohort grows, or the user's own."""
+    preset = PRESETS[study.settings.preset]
+    given = read_split_file(Path(study.settings.splits)) if study.settings.splits else None
+    earlier = study.home.lake.read(Splits)
+    standing = earlier[earlier["rule"] == preset.name] if given is None else earlier.head(0)
     frame = make_splits(
         study.read(Exams),
         study.read(AnnotationProvenance),
-        settings=PUBLISHED,
+        settings=preset,
+        given=given,
         standing=None if standing.empty else standing,
     )
     counts = frame["part"].value_counts().to_dict()
-    return Made(frame, {**{f"{part}_exams": int(count) for part, count in counts.items()}, "seed": PUBLISHED.seed})
+    shown = {"rule": frame["rule"].iloc[0], "split_sha256": frame["split_sha256"].iloc[0], "seed": preset.seed}
+    return Made(frame, {**{f"{part}_exams": int(count) for part, count in counts.items()}, **shown})
 
 
 @table_asset(SplitBalance, deps=[Exams, Splits], version="1")
 def split_balance(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """How alike test set and folds are; below 0.1 is taken as balanced."""
     frame = build_split_balance(study.read(Exams), study.read(Splits))
-    return Made(frame, {"largest_difference": float(frame["standardized_difference"].abs().max())})
+    largest = frame["standardized_difference"].abs().max()
+    shown = frame.pivot_table(index=["variable", "value"], columns="part", values="standardized_difference")
+    return Made(
+        frame,
+        {
+            "largest_difference": 0.0 if pd.isna(largest) else float(largest),
+            "table": dg.MetadataValue.md(shown.reset_index().to_markdown(index=False, floatfmt="+.3f", missingval="")),
+        },
+    )
 
 
-@table_asset(Demographics, deps=[Patients, AnnotationProvenance], version="1")
+@table_asset(Demographics, deps=[Patients, Exams, AnnotationProvenance, Splits], version="2")
 def demographics(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """The published notebook's counts, means and standard deviations, over all and by who drew the mask."""
-    frame = build_demographics(study.read(Patients), study.read(AnnotationProvenance))
+    """The published notebook's counts, means and standard deviations, over all and group by group."""
+    frame = build_demographics(
+        study.read(Patients), study.read(Exams), study.read(AnnotationProvenance), study.read(Splits)
+    )
     return Made(frame, {"table": _markdown(frame, "variable", "value", "patient_count", "mean", "sd_sample")})
 
 
-@table_asset(ImagingParameters, deps=[Exams, AnnotationProvenance], version="1")
+@table_asset(ImagingParameters, deps=[Exams, AnnotationProvenance, Splits], version="2")
 def imaging_parameters(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """The published notebook's overview of acquisition parameters, over all and by who drew the mask."""
-    frame = build_imaging_parameters(study.read(Exams), study.read(AnnotationProvenance))
+    """The published notebook's overview of acquisition parameters, over all and group by group."""
+    frame = build_imaging_parameters(study.read(Exams), study.read(AnnotationProvenance), study.read(Splits))
     return Made(frame, {"table": _markdown(frame, "parameter", "value", "exam_count", "mean", "sd_sample")})
 
 
 def _markdown(frame: pd.DataFrame, *columns: str) -> dg.MarkdownMetadataValue:
-    """Returns the rows over all masks as a table for the page."""
-    rows = frame.loc[frame["provenance"] == "all", list(columns)]
+    """Returns the rows over all as a table for the page."""
+    rows = frame.loc[frame["grouped_by"] == "all", list(columns)]
     return dg.MetadataValue.md(rows.to_markdown(index=False, floatfmt=".4g", missingval=""))
 
 
-def _download(study: Study, _key: str | None) -> str:
-    """Fingerprint of what lies in the download: names and sizes."""
-    source = study.source
-    files = [
-        *source.images.values(),
-        *source.masks.values(),
-        *(file for found in source.series.values() for file in found),
-    ]
-    return fingerprint_text(*sorted(f"{file.location} {file.size}" for file in files), _provenance_file(study, None))
-
-
-@table_asset(
-    Findings,
-    deps=[
-        Cases,
-        ImagingStudies,
-        MrSeries,
-        AnnotationFiles,
-        ImageManifest,
-        Exams,
-        AnnotationProvenance,
-        Splits,
-    ],
-    version="1",
-    source=_download,
-)
+@table_asset(Findings, deps=[*_RELEASE, Exams, AnnotationProvenance], version="2", source=_given)
 def findings(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """Links, pairs, instance counts, files on the disk, and leaks between the parts of the split."""
-    standing = study.read(Exams)
-    frames = [
-        _exams(study).findings,
-        _provenance(study).findings,
-        find_unpaired_files(standing),
-        find_instance_differences(study.read(MrSeries), study.read(ImageManifest)),
-        find_file_differences(standing, study.source),
-        find_leaks(study.read(Splits)),
-    ]
+    """Links, pairs, sums, files on the disk and their checksums, provenance, and the published counts."""
+    frames = [_exams(study).findings, _provenance(study).findings, examine(_tables(study))]
     filled = [frame for frame in frames if not frame.empty]
     frame = pd.concat(filled, ignore_index=True) if filled else frames[0]
     counts = frame["check_name"].value_counts().to_dict()
-    return Made(frame, {"findings": len(frame), "by_check": dg.MetadataValue.json(counts)})
+    return Made(
+        frame,
+        {
+            "findings": len(frame),
+            "by_check": dg.MetadataValue.json({str(name): int(count) for name, count in counts.items()}),
+        },
+    )
 
 
-def _exams(study: Study):  # noqa: ANN202 - ExamsBuilt
+@table_asset(Integrity, deps=[*_RELEASE, Exams, Findings], version="1")
+def integrity(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """What each check looked at and found; each has a light of its own on the page."""
+    frame = summarize(_tables(study), study.read(Findings))
+    columns = ["check_name", "checked_count", "checked_what", "blocking_count", "warning_count", "note"]
+    return Made(frame, {"table": dg.MetadataValue.md(frame[columns].to_markdown(index=False, missingval=""))})
+
+
+def _tables(study: Study) -> CohortTables:
+    """Returns the tables that are held against each other."""
+    return CohortTables(
+        cases=study.read(Cases),
+        studies=study.read(ImagingStudies),
+        series=study.read(MrSeries),
+        annotation_files=study.read(AnnotationFiles),
+        # read whole: a row that names a patient who is not there is just what is looked for
+        image_manifest=study.home.lake.read(ImageManifest),
+        clinical_manifest=study.read(ClinicalManifest),
+        files=study.read(Files),
+        exams=study.read(Exams),
+    )
+
+
+def _exams(study: Study) -> ExamsBuilt:
     return build_exams(study.read(Cases), study.read(ImagingStudies), study.read(MrSeries), study.read(AnnotationFiles))
 
 
 def _provenance(study: Study) -> ProvenanceBuilt:
-    path = study.settings.provenance
-    evidence = read_evidence(Path(path)) if path else None
-    return build_annotation_provenance(study.read(Exams), study.read(AnnotationFiles), evidence)
+    return build_annotation_provenance(study.read(Exams), study.read(AnnotationFiles), _evidences(study))
+
+
+def _evidences(study: Study) -> list[Evidence]:
+    """Returns what the user's files say of who drew the masks; a split serves where it says so too."""
+    evidences = [read_evidence(Path(study.settings.provenance))] if study.settings.provenance else []
+    if study.settings.splits:
+        try:
+            of_split = read_evidence(Path(study.settings.splits))
+        except SourceError:
+            return evidences  # a split in a form that says nothing of masks; whether it is one is asked by the split
+        # a bare list of test exams is complete as a list of tests, and says nothing of who drew them
+        evidences += [] if of_split.complete else [of_split]
+    return evidences
 
 
 @dg.asset_check(asset=asset_key(Splits), blocking=True, description="No patient is on two sides or in two folds.")
 def no_patient_on_two_sides(study: StudyResource) -> dg.AssetCheckResult:
-    """Looks at the split that stands."""
-    found = find_leaks(study.open().read(Splits))
+    """Looks at the split that stands: test, folds and the unannotated set."""
+    standing = study.open().read(Splits)
+    found = find_leaks(standing)
     return dg.AssetCheckResult(
         passed=found.empty,
-        metadata={"leaks": len(found), "patients": dg.MetadataValue.json(found["subject"].tolist())},
-    )
-
-
-@dg.asset_check(asset=asset_key(Findings), description="Nothing that blocks was found in the cohort.")
-def no_blocking_findings(study: StudyResource) -> dg.AssetCheckResult:
-    """Counts findings by severity; the exams concerned are left out, the others go on."""
-    frame = study.open().read(Findings)
-    blocking = frame[frame["severity"] == "blocks"]
-    return dg.AssetCheckResult(
-        passed=blocking.empty,
-        severity=dg.AssetCheckSeverity.WARN,
         metadata={
-            "blocking": len(blocking),
-            "warning": len(frame) - len(blocking),
-            "messages": dg.MetadataValue.json(blocking["message"].head(20).tolist()),
+            "leaks": len(found),
+            "checked_patients": int(standing["patient_id"].nunique()),
+            "patients": dg.MetadataValue.json(found["subject"].tolist()),
         },
     )
+
+
+def _check(check: Check) -> dg.AssetChecksDefinition:
+    """Returns the light of one check: red where an exam cannot be used, yellow where a person should look."""
+
+    @dg.asset_check(asset=asset_key(Integrity), name=check.name, description=check.description)
+    def look(study: StudyResource) -> dg.AssetCheckResult:
+        opened = study.open()
+        (row,) = opened.read(Integrity).query("check_name == @name", local_dict={"name": check.name}).to_dict("records")
+        found = opened.home.lake.read(Findings).query("check_name == @name", local_dict={"name": check.name})
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.ERROR if row["blocking_count"] else dg.AssetCheckSeverity.WARN,
+            metadata={
+                f"checked ({check.what})": row["checked_count"],
+                "blocking": row["blocking_count"],
+                "warning": row["warning_count"],
+                "messages": dg.MetadataValue.json(found["message"].head(20).tolist()),
+                **({} if pd.isna(row["note"]) else {"seen": row["note"]}),
+            },
+        )
+
+    return look
+
+
+integrity_checks = [_check(check) for check in CHECKS]

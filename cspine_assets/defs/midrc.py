@@ -1,6 +1,6 @@
-"""Assets of group ``midrc``: the six tables of the download, typed, with what differs from their description.
+"""Assets of group ``midrc``: the six tables of the download, typed, and every file of it.
 
-Add an asset when the release has a table more. How a table is read stands in the cohort wing.
+Add an asset when the release has a table more. How a table or a file is read stands in the cohort wing.
 """
 
 from pathlib import Path
@@ -9,10 +9,11 @@ import dagster as dg
 
 from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
+from cspine_assets.domain.cohort.files import ChecksumMemory, file_tree, list_files
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
 from cspine_assets.domain.lake import fingerprint_text
 from cspine_assets.domain.tables.base import Table
-from cspine_assets.domain.tables.midrc import NODES
+from cspine_assets.domain.tables.midrc import NODES, AnnotationFiles, ClinicalManifest, Files, ImageManifest
 
 
 def _asset_for(table: type[Table], node: str) -> dg.AssetsDefinition:
@@ -44,3 +45,37 @@ def _asset_for(table: type[Table], node: str) -> dg.AssetsDefinition:
 
 
 tables = [_asset_for(node.table, node.name) for node in NODES]
+
+
+_HASHED_FOR: dict[type[Table], tuple[str, ...]] = {
+    AnnotationFiles: ("image", "mask"),
+    ImageManifest: ("instance",),
+    ClinicalManifest: ("table",),
+}
+"""Which files each table gives checksums of."""
+
+
+def _listing(study: Study, _key: str | None) -> str:
+    """Fingerprint of what lies in the download: places, sizes and times of change."""
+    listed = (item.file for item in study.source.listing)
+    return fingerprint_text(*sorted(f"{file.location} {file.size} {file.changed_ns}" for file in listed))
+
+
+@table_asset(Files, deps=list(_HASHED_FOR), version="1", kinds=("files", "parquet"), source=_listing)
+def files(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """The download's directory tree; a file is hashed once, and again only when its size or time has changed."""
+    hashed = {
+        kind for table, kinds in _HASHED_FOR.items() if study.read(table)["md5sum"].notna().any() for kind in kinds
+    }
+    frame = list_files(study.source, hashed=hashed, memory=ChecksumMemory(study.home.checksums))
+    for note in study.source.notes:
+        context.log.warning(note)
+    counts = frame["kind"].value_counts().to_dict()
+    return Made(
+        frame,
+        {
+            "tree": dg.MetadataValue.md(f"```\n{file_tree(frame)}\n```"),
+            "notes": dg.MetadataValue.json(list(study.source.notes)),
+            **{f"{kind}_files": int(count) for kind, count in counts.items()},
+        },
+    )

@@ -26,11 +26,15 @@ class HomeSettings:
         profile: ``full`` or ``demo``; every model and number made here carries it.
         source: Absolute path of the MIDRC download, read only.
         provenance: Absolute path of a file that says who drew the masks, or None.
+        splits: Absolute path of the user's own split, or None to have one made.
+        preset: How a split is made: ``published`` or ``all_expert``.
     """
 
     profile: str
     source: str
     provenance: str | None = None
+    splits: str | None = None
+    preset: str = "published"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class Home:
     def volumes(self) -> Path:
         """Converted volumes, a folder per patient."""
         return self.root / "volumes"
+
+    @property
+    def checksums(self) -> Path:
+        """Checksums of the download's files, remembered by size and time of change."""
+        return self.root / "checksums.parquet"
 
     @property
     def nnunet_raw(self) -> Path:
@@ -115,7 +124,7 @@ class Home:
             return HomeSettings(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise HomeError(
-                f"{path}: expected the settings that cspine wrote (profile, source, provenance), "
+                f"{path}: expected the settings that cspine wrote (profile, source, provenance, splits, preset), "
                 f"got something else ({error}). Restore the file, or choose another CSPINE_HOME."
             ) from error
 

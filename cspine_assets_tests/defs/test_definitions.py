@@ -75,7 +75,7 @@ def test_the_schedule_and_the_sensor_are_off_until_switched_on():
 
 def test_the_asset_graph_is_the_one_we_know(graph):
     lines = [
-        f"{key.to_user_string()} <- {', '.join(sorted(parent.to_user_string() for parent in graph.get(key).parent_keys))}"
+        f"{key.to_user_string()} <- {', '.join(sorted(p.to_user_string() for p in graph.get(key).parent_keys))}"
         for key in sorted(graph.get_all_asset_keys())
     ]
     found = "\n".join(lines) + "\n"

@@ -55,7 +55,8 @@ def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
     other = max((own_download / "DukeCSpineSeg_segmentation").glob(f"{mask.name.split('_')[0]}*"))
     os.utime(other, (1, 1))
     again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
-    assert again == {"imaging.masks": 1}
+    # a touched file is looked at again; what it holds is the same, so nothing is made of the new listing
+    assert again == {"midrc.files": 1, "imaging.masks": 1}
     assert volumes == {path: fingerprint_file(path) for path in volumes}
 
 

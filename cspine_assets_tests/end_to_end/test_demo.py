@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -18,9 +17,9 @@ from cspine_assets.defs.jobs import REEVALUATED, reevaluate
 from cspine_assets.domain.evaluation.score import score_masks
 from cspine_assets.domain.lake import fingerprint_file
 from cspine_assets.domain.warehouse.read import query
-from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, run_cspine
+from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow, pytest.mark.timeout(1500)]
 
 REAL = os.environ.get("CSPINE_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -214,13 +213,13 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
         [CSPINE, "demo", "--home", str(home.root)], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        assert _within(120, lambda: log.stat().st_size > before + 500)
+        assert within(120, lambda: log.stat().st_size > before + 500)
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("children.train" in " ".join(child.cmdline()) for child in family)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert _within(10, lambda: not any(_alive(child) for child in family)), "the killed demo left processes behind"
+    assert within(10, lambda: not any(alive(child) for child in family)), "the killed demo left processes behind"
 
     again = run_cspine("demo", "--home", str(home.root), timeout=600)
     assert again.returncode == 0, again.stdout + again.stderr
@@ -228,19 +227,3 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
     assert (next(results.glob("*__2d")) / "fold_0" / "checkpoint_final.pth").exists()
     unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     assert unfinished == []
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _within(seconds: float, condition) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, run_cspine
+from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow, pytest.mark.timeout(900)]
 
 LAUNCH = """
 mutation($params: ExecutionParams!) {
@@ -81,14 +80,14 @@ def page(demo: DemoRun) -> Iterator[Page]:
     )
     opened = Page(port, process)
     try:
-        assert _within(180, lambda: _answers(opened)), (demo.home.logs / "page.log").read_text()
+        assert within(180, lambda: _answers(opened)), (demo.home.logs / "page.log").read_text()
         yield opened
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         process.wait(60)
         log.close()
-        assert _within(10, lambda: not any(_alive(member) for member in family)), "the page left processes behind"
+        assert within(10, lambda: not any(alive(member) for member in family)), "the page left processes behind"
 
 
 def test_the_page_knows_every_asset(page: Page):
@@ -125,7 +124,7 @@ def test_a_table_a_range_of_patients_and_one_model_are_made_from_the_page(page: 
         ),
         page.launch(["nnunet", "trained_folds"], {"dagster/partition": "2d|0"}),
     ]
-    assert _within(420, lambda: all(page.status(run) in ("SUCCESS", "FAILURE", "CANCELED") for run in runs))
+    assert within(420, lambda: all(page.status(run) in ("SUCCESS", "FAILURE", "CANCELED") for run in runs))
     assert [page.status(run) for run in runs] == ["SUCCESS"] * 3
 
 
@@ -141,19 +140,3 @@ def _answers(page: Page) -> bool:
     except OSError:
         return False
     return [entry["loadStatus"] for entry in entries["workspaceOrError"]["locationEntries"]] == ["LOADED"]
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _within(seconds: float, condition) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.5)
-    return False

@@ -13,7 +13,7 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.cohort.findings import Finding, findings_frame
+from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.cohort import Exams, Patients
 
@@ -104,6 +104,13 @@ def normalize_manufacturer(raw: str) -> str | None:
     return next((name for pattern, name in _MANUFACTURERS if pattern.search(text)), None)
 
 
+def nominal_field_strength(exams: pd.DataFrame) -> pd.Series[str]:
+    """Returns what everybody calls the field strength, such as ``3 T`` where the scanner writes 2.89."""
+    nominal = (exams["magnetic_field_strength_t"].astype("float64") * 2).round() / 2
+    named: pd.Series[str] = nominal.map("{:g} T".format, na_action="ignore").astype("string")
+    return named
+
+
 def _exams_of_files(files: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
     """Returns a row per stem: ids from the name, scan and mask, and the series they name."""
     table = files.sort_values("submitter_id").reset_index(drop=True)
@@ -119,7 +126,7 @@ def _exams_of_files(files: pd.DataFrame, findings: list[Finding]) -> pd.DataFram
     doubled = table.duplicated(["exam_id", "is_mask"], keep=False)
     for exam_id, name in sorted(set(zip(table.loc[doubled, "exam_id"], table.loc[doubled, "file_name"], strict=True))):
         message = f"expected {name} once in {_FILES}, got several rows; the exam is left out. Remove the wrong row"
-        findings.append(Finding("duplicate_files", "blocks", _FILES, name, message, exam_id))
+        findings.append(Finding("file_names", "blocks", _FILES, name, message, exam_id))
     once = table.drop_duplicates(["exam_id", "is_mask"])
     exams = once.drop_duplicates("exam_id")[["exam_id", *ids.columns]]
     for kind, part in (("image", once[~once["is_mask"]]), ("mask", once[once["is_mask"]])):
@@ -147,36 +154,36 @@ def _linked(
     exams = exams.copy()
     exams["series_uid"] = exams["image_series"].fillna(exams["mask_series"])
     differ = exams["mask_series"].notna() & (exams["mask_series"] != exams["series_uid"])
-    _add(findings, exams[differ], "series_link", "scan and mask name one series", "mask_series")
+    _add(findings, exams[differ], "foreign_keys", "scan and mask name one series", "mask_series")
     by_series = series.set_index("submitter_id")
     _add(
         findings,
         exams[~exams["series_uid"].isin(by_series.index)],
-        "series_link",
+        "foreign_keys",
         "a row of midrc.mr_series",
         "series_uid",
     )
     shared = exams["series_uid"].notna() & exams.duplicated("series_uid", keep=False)
-    _add(findings, exams[shared], "series_link", "a series of one exam alone", "series_uid")
+    _add(findings, exams[shared], "foreign_keys", "a series of one exam alone", "series_uid")
     exams["study_uid"] = exams["series_uid"].map(by_series["imaging_studies_submitter_id"])
     by_study = studies.set_index("submitter_id")
     found = exams["study_uid"].notna()
     _add(
         findings,
         exams[found & ~exams["study_uid"].isin(by_study.index)],
-        "study_link",
+        "foreign_keys",
         "a row of midrc.imaging_studies",
         "study_uid",
     )
-    exams["series_case"] = exams["series_uid"].map(_bare(by_series["case_ids"]))
-    exams["study_case"] = exams["study_uid"].map(_bare(by_study["case_ids"]))
+    exams["series_case"] = exams["series_uid"].map(bare(by_series["case_ids"]))
+    exams["study_case"] = exams["study_uid"].map(bare(by_study["case_ids"]))
     for column in ("series_case", "study_case"):
         other = exams[column].notna() & (exams[column] != exams["patient_id"])
-        _add(findings, exams[other], "case_link", "the patient of the file name", column)
+        _add(findings, exams[other], "foreign_keys", "the patient of the file name", column)
     _add(
         findings,
         exams[~exams["patient_id"].isin(cases["submitter_id"])],
-        "case_link",
+        "foreign_keys",
         "a row of midrc.cases",
         "patient_id",
     )
@@ -191,15 +198,10 @@ def _add(findings: list[Finding], rows: pd.DataFrame, check: str, expected: str,
         findings.append(Finding(check, "blocks", _FILES, got, message, exam_id))
 
 
-def _bare(cells: pd.Series[str]) -> pd.Series[str]:
-    """Returns the one value of cells such as ``['593973-000001']``; other text stays as it is."""
-    return cells.str.strip("[](){}'\" ")
-
-
 def _unused(table: str, keys: Iterable[str], used: Iterable[str], by: str) -> list[Finding]:
     """Returns a finding for each row that nothing refers to."""
     return [
-        Finding("unused_rows", "warns", table, key, f"{table}: {key} belongs to no {by}; its files are not listed")
+        Finding("foreign_keys", "warns", table, key, f"{table}: {key} belongs to no {by}; its files are not listed")
         for key in sorted(set(keys) - set(used))
     ]
 

@@ -40,3 +40,8 @@ def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     """Returns findings as rows of ``cohort.findings``; a healthy cohort has none."""
     rows = [asdict(finding) for finding in findings]
     return validate(Findings, pd.DataFrame(rows)) if rows else empty_frame(Findings)
+
+
+def bare(cells: pd.Series[str]) -> pd.Series[str]:
+    """Returns the one value of cells such as ``['593973-000001']``; other text stays as it is."""
+    return cells.str.strip("[](){}'\" ")

@@ -6,6 +6,7 @@ test score, so whatever is not clearly said is unknown; reading the files that s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,37 +40,39 @@ class ProvenanceBuilt:
 
 
 def build_annotation_provenance(
-    exams: pd.DataFrame, annotation_files: pd.DataFrame, evidence: Evidence | None
+    exams: pd.DataFrame, annotation_files: pd.DataFrame, evidences: Sequence[Evidence]
 ) -> ProvenanceBuilt:
     """Decides who drew each exam's mask.
 
-    A file given by the user goes before the release's own column, which counts only where it tells masks
-    apart.
+    Files given by the user go before the release's own column, which counts only where it tells masks apart; of
+    several files the first that speaks of an exam counts, and the others are held against it.
 
     Args:
         exams: Rows of ``cohort.exams``.
         annotation_files: Rows of ``midrc.annotation_files``.
-        evidence: What a user's file says, or None.
+        evidences: What the user's files say, the one that counts first; there may be none.
     """
     methods = _methods(annotation_files)
+    has_mask = exams["mask_file_name"].notna()
     frame = exams[["exam_id", "patient_id"]].copy()
-    frame["annotation_method"] = frame["exam_id"].map(methods).astype("string").where(exams["mask_file_name"].notna())
+    frame["annotation_method"] = frame["exam_id"].map(methods).astype("string").where(has_mask)
     words = frame["annotation_method"].map(provenance_of_word, na_action="ignore").astype("string").fillna("unknown")
     all_auto = bool((words == "model").any()) and not bool((words == "expert").any())
-    has_mask = exams["mask_file_name"].notna()
-    if evidence is None:
-        frame["provenance"] = "unknown" if all_auto else words
-        frame["source"] = pd.Series(FROM_TABLE, frame.index).where(frame["provenance"] != "unknown", NO_SOURCE)
-        frame["reason"] = _ALL_AUTO if all_auto else "the release's table does not say who drew the mask"
-    else:
-        frame["provenance"] = _stated(exams, evidence)
-        frame["source"] = evidence.name
-        frame["reason"] = f"{evidence.name} does not say who drew the mask"
-    frame.loc[~has_mask, ["provenance", "source"]] = ["unknown", NO_SOURCE]
+    if all_auto:
+        words = words.where(words != "model", "unknown")
+    said = {evidence.name: _stated(exams, evidence) for evidence in evidences}
+    if not evidences:
+        said[FROM_TABLE] = words
+    frame["provenance"], frame["source"] = "unknown", NO_SOURCE
+    for name, stated in said.items():
+        new = (frame["provenance"] == "unknown") & (stated != "unknown") & has_mask
+        frame.loc[new, "provenance"], frame.loc[new, "source"] = stated[new], name
+    frame["reason"] = _ALL_AUTO if all_auto else "nothing that was given says who drew the mask"
     frame.loc[~has_mask, "reason"] = "the exam has no mask"
     frame["reason"] = frame["reason"].where(frame["provenance"] == "unknown", None)
-    findings = [] if evidence is None else _disagreements(exams, frame, words, evidence, all_auto)
-    if evidence is None and all_auto:
+    findings = [finding for evidence in evidences for finding in _doubts(exams, annotation_files, evidence)]
+    findings += _disagreements(frame, {**said, FROM_TABLE: words}, has_mask)
+    if not evidences and all_auto:
         findings.append(Finding("provenance", "warns", _TABLE, FROM_TABLE, _ALL_AUTO))
     return ProvenanceBuilt(validate(AnnotationProvenance, frame), findings_frame(findings))
 
@@ -89,25 +92,29 @@ def _stated(exams: pd.DataFrame, evidence: Evidence) -> pd.Series[str]:
     return stated.astype("string").fillna("model" if evidence.complete else "unknown")
 
 
-def _disagreements(
-    exams: pd.DataFrame, frame: pd.DataFrame, words: pd.Series[str], evidence: Evidence, all_auto: bool
-) -> list[Finding]:
-    """Lists what does not fit together: names without an exam, a list of everything, sources at odds."""
+def _doubts(exams: pd.DataFrame, annotation_files: pd.DataFrame, evidence: Evidence) -> list[Finding]:
+    """Lists what a file says that cannot be: names that the release does not have, a list of everything."""
     findings = []
-    for name in sorted(set(evidence.stated) - set(exams["exam_id"]) - set(exams["series_uid"])):
+    # an exam that was left out for another fault is still one of the release
+    known = set(annotation_files["file_name"].map(exam_key)) | set(annotation_files["mr_series_files_submitter_id"])
+    for name in sorted(set(evidence.stated) - known - set(exams["series_uid"])):
         message = f"{evidence.name} speaks of {name}, which is no exam of this cohort; is it of another release?"
         findings.append(Finding("provenance", "warns", evidence.name, name, message))
-    if evidence.complete and bool((frame["provenance"] == "expert").all()):
+    if evidence.complete and bool((_stated(exams, evidence) == "expert").all()):
         message = (
             f"{evidence.name} lists every mask and says nothing of who drew it, so all count as expert; "
             "was the question for annotation_method Retrospective_expert left out?"
         )
         findings.append(Finding("provenance", "warns", evidence.name, evidence.name, message))
-    if not all_auto:
-        at_odds = (words != "unknown") & (frame["provenance"] != words)
-        for exam_id, said, word in zip(
-            frame.loc[at_odds, "exam_id"], frame.loc[at_odds, "provenance"], words[at_odds], strict=True
-        ):
-            message = f"exam {exam_id}: {evidence.name} says {said}, the release says {word}; the file counts"
-            findings.append(Finding("provenance", "warns", _TABLE, exam_id, message, exam_id))
+    return findings
+
+
+def _disagreements(frame: pd.DataFrame, said: Mapping[str, pd.Series[str]], has_mask: pd.Series[bool]) -> list[Finding]:
+    """Lists exams of which a source says another thing than the one that counts."""
+    findings = []
+    for name, words in said.items():
+        at_odds = (words != "unknown") & (frame["provenance"] != words) & has_mask
+        for row, word in zip(frame[at_odds].itertuples(), words[at_odds], strict=True):
+            message = f"exam {row.exam_id}: {row.source} says {row.provenance}, {name} says {word}; {row.source} counts"
+            findings.append(Finding("provenance", "warns", _TABLE, str(row.exam_id), message, str(row.exam_id)))
     return findings

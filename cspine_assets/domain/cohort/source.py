@@ -33,6 +33,14 @@ _MASK_ENDING = "_SEG.nii.gz"
 
 
 @dataclass(frozen=True)
+class Listed:
+    """A file of the download and what it was taken for: table, image, mask, series or other."""
+
+    kind: str
+    file: SourceFile
+
+
+@dataclass(frozen=True)
 class Source:
     """What a download holds.
 
@@ -45,6 +53,7 @@ class Source:
             DICOM part was not downloaded. A UID that lies in several places has several.
         notes: What a person should know: older tables passed over, files found twice, archives inside
             archives.
+        listing: Every file met, in the order of the walk, twins and files of no known kind included.
     """
 
     folder: Path
@@ -53,6 +62,7 @@ class Source:
     masks: Mapping[str, SourceFile]
     series: Mapping[str, tuple[SourceFile, ...]]
     notes: tuple[str, ...]
+    listing: tuple[Listed, ...]
 
     @property
     def release(self) -> str | None:
@@ -111,6 +121,7 @@ class _Findings:
     nifti: dict[str, list[SourceFile]] = field(default_factory=dict)
     series: dict[str, list[SourceFile]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    listing: list[Listed] = field(default_factory=list)
 
 
 def find_source(folder: Path) -> Source:
@@ -142,6 +153,7 @@ def find_source(folder: Path) -> Source:
         masks={name: file for name, file in nifti.items() if name.endswith(_MASK_ENDING)},
         series={uid: tuple(sorted(f, key=_preference)) for uid, f in sorted(met.series.items())},
         notes=tuple(met.notes),
+        listing=tuple(met.listing),
     )
 
 
@@ -160,7 +172,8 @@ def _walk(folder: Path) -> Iterator[SourceFile]:
         if count > MAX_ENTRIES:
             raise SourceError(f"{folder}: expected {EXPECTED}; found over {MAX_ENTRIES} files. Name its own folder.")
         here = Path(root)
-        if _UID.match(here.name) and not any(n.endswith(".zip") for n in names) and not any(map(_UID.match, folders)):
+        holds_archives = any(name.endswith(".zip") for name in names) or any(map(_UID.match, folders))
+        if _UID.match(here.name) and (names or folders) and not holds_archives:
             folders.clear()
             size = sum(p.stat().st_size for p in here.rglob("*") if p.is_file())
             yield SourceFile(here, None, size)
@@ -190,19 +203,23 @@ def _is_junk(name: str) -> bool:
 def _sort_in(met: _Findings, file: SourceFile) -> None:
     """Tells a file by its name and keeps it; an archive of a part is opened and its members are kept."""
     name = file.name
-    table = _TABLE_NAME.match(name)
-    if table:
+    kind = "other"
+    if table := _TABLE_NAME.match(name):
+        kind = "table"
         met.tables.setdefault(table.group(1).lower(), []).append(file)
     elif name.endswith(".nii.gz"):
+        kind = "mask" if name.endswith(_MASK_ENDING) else "image"
         met.nifti.setdefault(name, []).append(file)
     elif name.endswith(".zip") and _UID.match(name.removesuffix(".zip")):
+        kind = "series"
         met.series.setdefault(name.removesuffix(".zip"), []).append(file)
     elif name.lower().endswith(".zip"):
-        if file.member is not None:
-            met.notes.append(f"{file.description}: an archive inside an archive is not looked into; extract it")
+        if file.member is None:
+            for member in _members(file.path):
+                _sort_in(met, member)
             return
-        for member in _members(file.path):
-            _sort_in(met, member)
+        met.notes.append(f"{file.description}: an archive inside an archive is not looked into; extract it")
+    met.listing.append(Listed(kind, file))
 
 
 def _members(path: Path) -> Iterator[SourceFile]:

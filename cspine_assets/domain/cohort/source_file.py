@@ -48,6 +48,12 @@ class SourceFile:
         """Folders and name as one path with forward slashes, through the archive."""
         return f"{self.path.as_posix()}/{self.member}" if self.member else self.path.as_posix()
 
+    @property
+    def changed_ns(self) -> int:
+        """When it was last changed, in ns; of a member the time of its archive, of a folder that of its newest file."""
+        inside = (p for p in self.path.rglob("*") if p.is_file()) if self.path.is_dir() else (self.path,)
+        return max((p.stat().st_mtime_ns for p in inside), default=0)
+
     def open(self) -> IO[bytes]:
         """Opens the file for reading; the caller closes it.
 

@@ -6,11 +6,13 @@ Add a stratum or a preset here. A patient is on one side with all exams; how pat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
 
+from cspine_assets.domain.cohort.exams import nominal_field_strength
+from cspine_assets.domain.cohort.split_files import GivenSplit, place_exams
 from cspine_assets.domain.cohort.stratification import Unit, share_out
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.lake import fingerprint_text
@@ -26,6 +28,8 @@ AGE_BANDS: Final = (
 )
 """Decades around the published mean of 54.5 years (SD 16.4), the sparse ends pooled."""
 
+_NOBODY: Final = pd.DataFrame({"exam_id": [], "patient_id": [], "side": [], "fold": []})
+
 STRATA: Final = ("sex", "age_band", "race_group", "manufacturer", "field_strength", "exam_count")
 
 
@@ -34,6 +38,7 @@ class SplitSettings:
     """Choices that make a split.
 
     Attributes:
+        name: What the split is called after.
         seed: Sets the order among equals.
         test_fraction: Share of the exams with a reference mask that is tested on; 0 for none.
         fold_count: Folds of the cross-validation.
@@ -41,6 +46,7 @@ class SplitSettings:
         strata: Columns of ``patient_strata`` that the parts should be alike in.
     """
 
+    name: str
     seed: int
     test_fraction: float
     fold_count: int
@@ -48,11 +54,15 @@ class SplitSettings:
     strata: tuple[str, ...] = STRATA
 
 
-PUBLISHED: Final = SplitSettings(seed=108, test_fraction=100 / 491, fold_count=5, reference_provenance=("expert",))
+PUBLISHED: Final = SplitSettings(
+    name="published", seed=108, test_fraction=100 / 491, fold_count=5, reference_provenance=("expert",)
+)
 """The published study's sizes, 391 + 100 exams and five folds; which 100 they were was never published."""
 
-ALL_EXPERT: Final = SplitSettings(seed=108, test_fraction=0.0, fold_count=5, reference_provenance=("expert",))
+ALL_EXPERT: Final = replace(PUBLISHED, name="all_expert", test_fraction=0.0)
 """Every expert exam in the folds, none tested on: for a model to use, judged by cross-validation alone."""
+
+PRESETS: Final = {preset.name: preset for preset in (PUBLISHED, ALL_EXPERT)}
 
 
 def make_splits(
@@ -60,6 +70,7 @@ def make_splits(
     provenance: pd.DataFrame,
     *,
     settings: SplitSettings,
+    given: GivenSplit | None = None,
     standing: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Returns rows of ``cohort.splits``, one per exam, sorted by exam.
@@ -75,11 +86,13 @@ def make_splits(
         exams: Rows of ``cohort.exams``.
         provenance: Rows of ``cohort.annotation_provenance``.
         settings: Choices that make the split.
-        standing: An earlier split of a part of the cohort: its test patients stay, and its development
-            patients never become test patients. Folds are dealt anew.
+        given: A user's own split; an exam that it names is where it says, whoever drew the mask.
+        standing: An earlier split of a part of the cohort, by the same rule: its test patients stay, and its
+            development patients never become test patients. Folds are dealt anew.
 
     Raises:
-        TableError: No mask counts as reference, or the patients are too few for the folds.
+        TableError: No mask counts as reference, the patients are too few for the folds, or the user's split leaks,
+            names exams that are not there, or deals another number of folds.
     """
     frame = exams[["exam_id", "patient_id"]].merge(
         provenance[["exam_id", "provenance"]], on="exam_id", how="left", validate="one_to_one"
@@ -87,15 +100,43 @@ def make_splits(
     frame["annotation_provenance"] = frame.pop("provenance").fillna("unknown")
     with_mask = set(exams.loc[exams["mask_file_name"].notna(), "exam_id"])
     is_reference = frame["annotation_provenance"].isin(settings.reference_provenance) & frame["exam_id"].isin(with_mask)
-    if not is_reference.any():
+    placed = place_exams(exams, given) if given is not None else _NOBODY
+    is_named = frame["exam_id"].isin(placed["exam_id"])
+    if not (is_reference | is_named).any():
         raise TableError(_no_reference(frame, settings))
-    units = _units(exams, frame.loc[is_reference, "exam_id"], settings)
-    test = _test_patients(units, settings, standing)
-    folds = _folds([unit for unit in units if unit.key not in test], settings)
+    # the exams of a patient whom a user's file names are those that it names, and no more
+    is_open = (given is None or given.others != "withheld") & ~frame["patient_id"].isin(placed["patient_id"])
+    is_used = is_named | (is_reference & is_open)
+    units = _units(exams, frame.loc[is_used, "exam_id"], settings)
+    test = _test_patients(units, settings, standing) if given is None else _given_test(units, placed, given)
+    folds = _given_folds(placed, settings) or _folds([unit for unit in units if unit.key not in test], settings)
     side = frame["patient_id"].map(dict.fromkeys(folds, "development") | dict.fromkeys(test, "test"))
-    frame["part"] = side.where(is_reference, side.map(lambda _: "withheld", na_action="ignore")).fillna("unannotated")
+    unused = side.map(lambda _: "withheld", na_action="ignore").mask(is_reference, "withheld")
+    frame["part"] = side.where(is_used, unused).fillna("unannotated")
     frame["fold"] = frame["patient_id"].map(folds).where(frame["part"] == "development").astype("Int64")
+    frame["rule"] = settings.name if given is None else f"file:{given.name}"
+    frame["split_sha256"] = split_fingerprint(frame)
     return validate(Splits, frame.sort_values("exam_id"))
+
+
+def _given_test(units: list[Unit], placed: pd.DataFrame, given: GivenSplit) -> set[str]:
+    """Returns the patients that a user's split tests on, with those it leaves to be tested on."""
+    test = set(placed.loc[placed["side"] == "test", "patient_id"])
+    if given.others == "test":
+        test |= {unit.key for unit in units} - set(placed["patient_id"])
+    return test
+
+
+def _given_folds(placed: pd.DataFrame, settings: SplitSettings) -> dict[str, int]:
+    """Returns the fold of each patient where a user's split deals folds; empty where it does not."""
+    dealt = placed.dropna(subset=["fold"])
+    folds = {str(patient): int(fold) for patient, fold in zip(dealt["patient_id"], dealt["fold"], strict=True)}
+    if folds and set(folds.values()) != set(range(settings.fold_count)):
+        raise TableError(
+            f"cohort.splits: expected {settings.fold_count} folds with exams in each, got {len(set(folds.values()))}. "
+            "Deal the exams to that many folds, or give a test list and have the folds dealt."
+        )
+    return folds
 
 
 def patient_strata(exams: pd.DataFrame) -> pd.DataFrame:
@@ -113,17 +154,19 @@ def patient_strata(exams: pd.DataFrame) -> pd.DataFrame:
     major = first["race"].isin(["White", "Black or African American"])
     strata["race_group"] = first["race"].where(major, "other or not reported")
     strata["manufacturer"] = first["manufacturer"].fillna("missing")
-    # scanners write 1.494 or 2.89 for what everybody calls 1.5 and 3 T
-    nominal = (first["magnetic_field_strength_t"].astype("float64") * 2).round() / 2
-    strata["field_strength"] = nominal.map("{:g} T".format, na_action="ignore").fillna("missing")
+    strata["field_strength"] = nominal_field_strength(first).fillna("missing")
     several = exams.groupby("patient_id").size().reindex(first.index) > 1
     strata["exam_count"] = several.map({True: "several", False: "one"})
     return strata.astype("string").sort_index()
 
 
 def split_fingerprint(splits: pd.DataFrame) -> str:
-    """Returns one SHA-256 over who is where; models and metrics carry it to say which split they are of."""
-    rows = splits.sort_values("exam_id")
+    """Returns one SHA-256 over who is developed on, in which fold, and who is tested on.
+
+    Models and metrics carry it to say which split they are of; an exam that no model learns from or is tested on does
+    not change it.
+    """
+    rows = splits[splits["part"].isin(["development", "test"])].sort_values("exam_id")
     cells = zip(rows["exam_id"], rows["part"], rows["fold"].astype("string").fillna(""), strict=True)
     return fingerprint_text(*("|".join(row) for row in cells))
 

@@ -1,4 +1,4 @@
-"""Summaries of a cohort: the published notebook's counts and means, and by who drew the masks.
+"""Summaries of a cohort: the published notebook's counts and means, over all and group by group.
 
 Add a variable to the lists below. A summary counts what the tables say; comparing parts of a split is
 ``splits``.
@@ -7,12 +7,14 @@ Add a variable to the lists below. A summary counts what the tables say; compari
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.tables.base import validate
-from cspine_assets.domain.tables.cohort import PROVENANCES, Demographics, ImagingParameters
+from cspine_assets.domain.cohort.exams import nominal_field_strength
+from cspine_assets.domain.tables.base import Table, column_names, validate
+from cspine_assets.domain.tables.cohort import Demographics, ImagingParameters
 
 DEMOGRAPHIC_CATEGORIES: Final = ("sex", "race", "ethnicity", "age_over_89")
 DEMOGRAPHIC_NUMBERS: Final = ("age_years",)
@@ -34,53 +36,76 @@ IMAGING_NUMBERS: Final = (
 )
 
 
-def build_demographics(patients: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
-    """Returns rows of ``cohort.demographics``: of all patients, and of those with a mask of each provenance.
+def build_demographics(
+    patients: pd.DataFrame, exams: pd.DataFrame, provenance: pd.DataFrame, splits: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns rows of ``cohort.demographics``: of all patients, and of those with an exam in each group.
 
     Ages are those at the index event, over patients whose age is not withheld, as published.
 
     Args:
         patients: Rows of ``cohort.patients``.
+        exams: Rows of ``cohort.exams``.
         provenance: Rows of ``cohort.annotation_provenance``.
+        splits: Rows of ``cohort.splits``.
     """
     rows: list[dict[str, object]] = []
-    for name in ("all", *PROVENANCES):
-        ids = provenance.loc[provenance["provenance"] == name, "patient_id"]
-        group = patients if name == "all" else patients[patients["patient_id"].isin(ids)]
-        summaries = [*_counted(group, DEMOGRAPHIC_CATEGORIES), *_measured(group, DEMOGRAPHIC_NUMBERS)]
-        for row in summaries:
+    for group in _groups(exams, provenance, splits):
+        of_group = (
+            patients if group.grouped_by == "all" else patients[patients["patient_id"].isin(group.exams["patient_id"])]
+        )
+        for row in [*_counted(of_group, DEMOGRAPHIC_CATEGORIES), *_measured(of_group, DEMOGRAPHIC_NUMBERS)]:
             kept = {key: value for key, value in row.items() if key not in ("minimum", "median", "maximum")}
-            kept["patient_count"] = kept.pop("count")
-            rows.append({"provenance": name, **kept})
-    columns = [
-        "provenance",
-        "variable",
-        "value",
-        "patient_count",
-        "share",
-        "missing_count",
-        "mean",
-        "sd_sample",
-    ]
-    return validate(Demographics, pd.DataFrame(rows, columns=columns))
+            rows.append({**group.names, **kept, "patient_count": kept.pop("count")})
+    return _as_table(Demographics, rows)
 
 
-def build_imaging_parameters(exams: pd.DataFrame, provenance: pd.DataFrame) -> pd.DataFrame:
-    """Returns rows of ``cohort.imaging_parameters``: over all exams, and over those of each provenance.
+def build_imaging_parameters(exams: pd.DataFrame, provenance: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
+    """Returns rows of ``cohort.imaging_parameters``: over all exams, and over those of each group.
 
     Args:
         exams: Rows of ``cohort.exams``.
         provenance: Rows of ``cohort.annotation_provenance``.
+        splits: Rows of ``cohort.splits``.
     """
     rows: list[dict[str, object]] = []
-    for name in ("all", *PROVENANCES):
-        ids = provenance.loc[provenance["provenance"] == name, "exam_id"]
-        group = exams if name == "all" else exams[exams["exam_id"].isin(ids)]
-        for row in [*_counted(group, IMAGING_CATEGORIES), *_measured(group, IMAGING_NUMBERS)]:
-            rows.append({"provenance": name, "parameter": row.pop("variable"), "exam_count": row.pop("count"), **row})
-    columns = ["provenance", "parameter", "value", "exam_count", "share", "missing_count"]
-    columns += ["mean", "sd_sample", "minimum", "median", "maximum"]
-    return validate(ImagingParameters, pd.DataFrame(rows, columns=columns))
+    for group in _groups(exams, provenance, splits):
+        for row in [*_counted(group.exams, IMAGING_CATEGORIES), *_measured(group.exams, IMAGING_NUMBERS)]:
+            rows.append({**group.names, **row, "parameter": row["variable"], "exam_count": row["count"]})
+    return _as_table(ImagingParameters, rows)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Exams that are summed up together."""
+
+    grouped_by: str
+    value: str
+    exams: pd.DataFrame
+
+    @property
+    def names(self) -> dict[str, object]:
+        return {"grouped_by": self.grouped_by, "group_value": self.value}
+
+
+def _groups(exams: pd.DataFrame, provenance: pd.DataFrame, splits: pd.DataFrame) -> Iterator[_Group]:
+    """Gives all exams, then those of each value that groups are told by; a missing value is no group."""
+    yield _Group("all", "all", exams)
+    told_by = {
+        "provenance": exams["exam_id"].map(provenance.set_index("exam_id")["provenance"]),
+        "part": exams["exam_id"].map(splits.set_index("exam_id")["part"]),
+        "sex": exams["sex"],
+        "manufacturer": exams["manufacturer"],
+        "field_strength": nominal_field_strength(exams),
+    }
+    for grouped_by, values in told_by.items():
+        for value in sorted(values.dropna().unique()):
+            yield _Group(grouped_by, str(value), exams[(values == value).fillna(False)])
+
+
+def _as_table(table: type[Table], rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Returns rows with the described columns alone."""
+    return validate(table, pd.DataFrame(rows, columns=column_names(table)))
 
 
 def _counted(group: pd.DataFrame, names: tuple[str, ...]) -> Iterator[dict[str, object]]:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.phantom.defects import Planted, plant_defects
 from cspine_assets.domain.phantom.exam import DownloadFolders, write_exams
 from cspine_assets.domain.phantom.files import Member, write_zip
 from cspine_assets.domain.phantom.plan import CohortPlan, ExamPlan, plan_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
-from cspine_assets.domain.phantom.tables import DATASET, ExamFiles, cohort_tables
+from cspine_assets.domain.phantom.tables import DATASET, ExamFiles, imagined_files, write_tables
 
 STRUCTURED: Final = "DukeCSpineSeg_structured"
 IMAGING_FILES: Final = "DukeCSpineSeg_imaging_files"
@@ -33,7 +34,7 @@ _WORKERS: Final = 2
 
 @dataclass(frozen=True)
 class CohortReport:
-    """What was written."""
+    """What was written, and which faults were planted into it."""
 
     destination: Path
     patients: int
@@ -42,6 +43,7 @@ class CohortReport:
     expert_masks: int
     model_masks: int
     provenance_file: Path
+    planted: tuple[Planted, ...] = ()
 
 
 def unfinished_folder(destination: Path) -> Path:
@@ -73,7 +75,11 @@ def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
         )
     try:
         aside.mkdir(parents=True)
-        files = _write_parts(aside, plan)
+        instances = _write_tables(aside, plan) if settings.tables_only else _write_parts(aside, plan)
+        planted = plant_defects(aside, plan.exams, settings.defects)
+        (aside / PROVENANCE_FILE).write_bytes(provenance_answer(plan))
+        if settings.archived:
+            _archive_parts(aside)
         if destination.exists():
             destination.rmdir()
         aside.rename(destination)
@@ -86,10 +92,11 @@ def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
         destination=destination,
         patients=len(plan.patients),
         exams=len(plan.exams),
-        instances=sum(len(own.instances) for own in files),
+        instances=instances,
         expert_masks=experts,
         model_masks=len(plan.exams) - experts,
         provenance_file=destination / PROVENANCE_FILE,
+        planted=planted,
     )
 
 
@@ -101,19 +108,20 @@ def _refuse_used(destination: Path) -> None:
         )
 
 
-def _write_parts(root: Path, plan: CohortPlan) -> list[ExamFiles]:
+def _write_parts(root: Path, plan: CohortPlan) -> int:
+    """Writes all four parts and returns how many DICOM instances they hold."""
     folders = DownloadFolders(root / IMAGING_FILES / "case_image", root / ANNOTATION, root / SEGMENTATION)
-    structured = root / STRUCTURED
-    for folder in (folders.case_image, folders.annotation, folders.segmentation, structured):
+    for folder in (folders.case_image, folders.annotation, folders.segmentation):
         folder.mkdir(parents=True)
     files = _write_all_exams(plan, folders, root / "scratch")
-    for table in cohort_tables(plan, files):
-        (structured / table.name).write_bytes(table.content)
-    (root / PROVENANCE_FILE).write_bytes(provenance_answer(plan))
-    if plan.settings.archived:
-        for part in (STRUCTURED, IMAGING_FILES, ANNOTATION, SEGMENTATION):
-            _archive_part(root, part)
-    return files
+    write_tables(root / STRUCTURED, plan, files)
+    return sum(len(own.instances) for own in files)
+
+
+def _write_tables(root: Path, plan: CohortPlan) -> int:
+    """Writes the tables of files that are nowhere, and returns how many instances they list."""
+    write_tables(root / STRUCTURED, plan, (imagined_files(exam) for exam in plan.exams))
+    return sum(exam.acquisition.slices for exam in plan.exams)
 
 
 def _write_all_exams(plan: CohortPlan, folders: DownloadFolders, scratch: Path) -> list[ExamFiles]:
@@ -142,6 +150,12 @@ def provenance_answer(plan: CohortPlan) -> bytes:
         if exam.patient.has_expert_masks
     ]
     return (json.dumps({"data": {"data_file": experts}}, indent=2) + "\n").encode()
+
+
+def _archive_parts(root: Path) -> None:
+    for part in (STRUCTURED, IMAGING_FILES, ANNOTATION, SEGMENTATION):
+        if (root / part).exists():
+            _archive_part(root, part)
 
 
 def _archive_part(root: Path, part: str) -> None:

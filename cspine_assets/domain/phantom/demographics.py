@@ -31,7 +31,6 @@ _RACES: Final = {
 }
 _ETHNICITIES: Final = {"Not Hispanic or Latino": 1141, "Hispanic or Latino": 58, "Not Reported": 33}
 _OVER_89_SHARE: Final = 12 / 1232
-_TWO_EXAMS_SHARE: Final = 0.12  # far more than the release's 23 of 1,232: a small cohort must meet the case
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def draw_patients(settings: CohortSettings) -> tuple[Patient, ...]:
     if count >= SMALLEST_WITH_EXCEPTIONS:
         oldest = max(1, round(_OVER_89_SHARE * count))
         ages[rng.choice(count, oldest, replace=False)] = rng.integers(90, 97, oldest)
-        exams[rng.choice(count, max(2, round(_TWO_EXAMS_SHARE * count)), replace=False)] = 2
+        exams[rng.choice(count, max(2, round(settings.two_exam_fraction * count)), replace=False)] = 2
     experts = _chosen(rng, count, round(settings.expert_fraction * count))
     builds = np.clip(rng.normal(1, 0.09, count), 0.82, 1.25)
     return tuple(

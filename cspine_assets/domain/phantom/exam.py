@@ -129,11 +129,11 @@ def _grid(image: nib.Nifti1Image) -> VoxelGrid:
 
 def _mask_bytes(image: nib.Nifti1Image, mask: Mask) -> bytes:
     """Return a NIfTI file with the image's geometry to the last bit, holding labels instead of signal."""
-    header = image.header.copy()  # type: ignore[no-untyped-call]
+    header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header["descrip"], header["aux_file"] = b"", b""
     header["cal_max"] = header["cal_min"] = 0
-    content: bytes = nib.Nifti1Image(mask, None, header).to_bytes()  # type: ignore[no-untyped-call]
+    content: bytes = nib.Nifti1Image(mask, None, header).to_bytes()
     return content
 
 

@@ -23,7 +23,11 @@ class CohortSettings:
         slices_min: Fewest slices of a 2-D acquisition.
         slices_max: Most slices of a 2-D acquisition.
         expert_fraction: Share of patients whose masks an expert drew; the others' come from a model.
+        two_exam_fraction: Share of patients with two exams, two at least from 8 patients on. The release has 23 of
+            1,232; a small cohort must meet the case too.
         archived: Ship each of the four parts as one zip, as they are downloaded.
+        tables_only: Write the part structured alone; sizes and checksums in it are made up.
+        defects: Faults to plant, by their names.
     """
 
     patients: int
@@ -32,7 +36,10 @@ class CohortSettings:
     slices_min: int = 12
     slices_max: int = 15
     expert_fraction: float = 0.6
+    two_exam_fraction: float = 0.12
     archived: bool = False
+    tables_only: bool = False
+    defects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse sizes that give no usable cohort."""
@@ -42,6 +49,11 @@ class CohortSettings:
         _expect(5 <= self.slices_min <= 64, "slices_min", "5 to 64", self.slices_min)
         _expect(self.slices_min <= self.slices_max <= 64, "slices_max", "slices_min to 64", self.slices_max)
         _expect(0 <= self.expert_fraction <= 1, "expert_fraction", "0 to 1", self.expert_fraction)
+        _expect(0 <= self.two_exam_fraction <= 1, "two_exam_fraction", "0 to 1", self.two_exam_fraction)
+        if self.tables_only and self.defects:
+            raise CSpineError(
+                "Synthetic cohort: defects are planted among files; leave out tables_only, or the defects."
+            )
 
 
 def _expect(holds: bool, name: str, expected: str, value: float) -> None:

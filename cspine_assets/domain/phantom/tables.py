@@ -7,10 +7,12 @@ Images are not read here: a table needs the cohort's plan and the facts of the f
 from __future__ import annotations
 
 import csv
-import io
+import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.phantom.columns import (
@@ -21,13 +23,16 @@ from cspine_assets.domain.phantom.columns import (
     IMAGING_STUDY,
     MR_SERIES,
 )
-from cspine_assets.domain.phantom.files import FileFacts, Member, file_facts
+from cspine_assets.domain.phantom.files import FileFacts, file_facts
 from cspine_assets.domain.phantom.plan import CohortPlan, ExamPlan
 
 RELEASE: Final = "RSNA_20250321"
 DATASET: Final = "Open-Duke-CSpineSeg"
 METHOD_IN_TABLE: Final = "Retrospective_auto"
 """What the release of 2025-03-21 says of every mask, also of those that experts drew."""
+
+LISTED_NODES: Final = ("case", "imaging_study", "mr_series", "annotation_file", "image_manifest")
+"""The tables that the clinical manifest lists: all others than itself."""
 
 Row = dict[str, str]
 
@@ -55,40 +60,55 @@ def table_name(node: str) -> str:
     return f"{node}_{RELEASE}.tsv"
 
 
-def cohort_tables(plan: CohortPlan, files: Sequence[ExamFiles]) -> tuple[Member, ...]:
-    """Return the six tables as file names and content.
+def imagined_files(exam: ExamPlan) -> ExamFiles:
+    """Return facts of files that nobody wrote: of a usual size, with a checksum made of the name."""
+    instances = [(exam.instance_uid(place), exam.instance_number(place)) for place in range(exam.acquisition.slices)]
+    return ExamFiles(
+        image=_imagined(exam.image_file_name, 1_000_000),
+        mask=_imagined(exam.mask_file_name, 20_000),
+        instances=tuple(InstanceFacts(uid, number, _imagined(f"{uid}.dcm", 300_000)) for uid, number in instances),
+    )
+
+
+def _imagined(name: str, size: int) -> FileFacts:
+    return FileFacts(name, size, hashlib.md5(name.encode(), usedforsecurity=False).hexdigest())
+
+
+def write_tables(folder: Path, plan: CohortPlan, files: Iterable[ExamFiles]) -> None:
+    """Write the six tables, row by row, so that a million of them need no memory.
 
     Args:
+        folder: New folder.
         plan: Patients and exams.
-        files: The facts of each exam's files, in the order of the plan's exams.
+        files: The facts of each exam's files, in the order of the plan's exams; gone through once.
     """
-    exams = list(zip(plan.exams, files, strict=True))
-    tables = (
-        _table("case", CASE, (_case(patient_exams) for patient_exams in _by_patient(plan))),
-        _table("imaging_study", IMAGING_STUDY, (_imaging_study(exam) for exam in plan.exams)),
-        _table("mr_series", MR_SERIES, (_mr_series(exam) for exam in plan.exams)),
-        _table("annotation_file", ANNOTATION_FILE, (row for exam, own in exams for row in _annotations(exam, own))),
-        _table("image_manifest", IMAGE_MANIFEST, (row for exam, own in exams for row in _instances(exam, own))),
-    )
-    manifest = (_manifest_entry(file_facts(table.name, table.content)) for table in tables)
-    return (*tables, _table("clinical_manifest", CLINICAL_MANIFEST, manifest))
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
 
+        def begun(node: str, columns: Sequence[str]) -> csv.DictWriter[str]:
+            stream = stack.enter_context((folder / table_name(node)).open("w", newline="", encoding="utf-8"))
+            writer = csv.DictWriter(stream, columns, restval="", delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            return writer
 
-def _table(node: str, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> Member:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return Member(table_name(node), text.getvalue().encode())
+        begun("case", CASE).writerows(_case(exam) for exam in plan.exams if exam.study_number == 1)
+        begun("imaging_study", IMAGING_STUDY).writerows(_imaging_study(exam) for exam in plan.exams)
+        begun("mr_series", MR_SERIES).writerows(_mr_series(exam) for exam in plan.exams)
+        annotations, instances = begun("annotation_file", ANNOTATION_FILE), begun("image_manifest", IMAGE_MANIFEST)
+        for exam, own in zip(plan.exams, files, strict=True):
+            annotations.writerows(_annotations(exam, own))
+            instances.writerows(_instances(exam, own))
+    written = [folder / table_name(node) for node in LISTED_NODES]
+    entries = [_manifest_entry(file_facts(path.name, path.read_bytes())) for path in written]
+    with (folder / table_name("clinical_manifest")).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, CLINICAL_MANIFEST, restval="", delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(entries)
 
 
 def _object_id(name: str) -> str:
     """Return an identifier made of the name alone, under a prefix that no data commons owns."""
     return f"dg.PHANTOM/{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
-
-
-def _by_patient(plan: CohortPlan) -> list[ExamPlan]:
-    return [exam for exam in plan.exams if exam.study_number == 1]
 
 
 def _age(column: str, age_years: int) -> Row:

@@ -109,7 +109,7 @@ def _findings(table: type[Table], cases: pd.DataFrame) -> str:
     for (name, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
         subject = (
             str(group["failure_case"].iloc[0])
-            if name is None or name != name or name == table.full_name()
+            if not isinstance(name, str) or name == table.full_name()
             else str(name)
         )
         parts.append(f"{subject}: {check} ({len(group)} case(s), first: {group['failure_case'].iloc[0]!r})")

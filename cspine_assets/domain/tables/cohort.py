@@ -14,8 +14,11 @@ from cspine_assets.domain.tables.midrc import ETHNICITIES, RACES, SEXES
 PROVENANCES: Final = ("expert", "model", "unknown")
 PARTS: Final = ("development", "test", "unannotated", "withheld")
 SEVERITIES: Final = ("blocks", "warns")
+GROUPINGS: Final = ("all", "provenance", "part", "sex", "manufacturer", "field_strength")
 
 _EXAM = "Exam: patient, study and series number"
+_GROUPED_BY = "What the group is told by: all, provenance of the mask, part of the split, sex, manufacturer, field"
+_GROUP_VALUE = "The group, such as expert, test, Female, GE or 1.5 T; all for everybody"
 
 
 class Patients(Table):
@@ -109,11 +112,14 @@ class Splits(Table):
     patient_id: Text = column("Patient")
     part: Text = column(
         "development (trained on in folds), test, unannotated (no reference mask, patient on no other side), "
-        "or withheld (no reference mask, but the patient is on the development or test side; not used)",
+        "or withheld (not used: no reference mask although the patient is developed or tested on, or a reference "
+        "mask that the user's file does not name)",
         isin=PARTS,
     )
     fold: Integer = column("Fold that holds the exam out; missing outside development", nullable=True, ge=0)
     annotation_provenance: Text = column("Who drew the mask", isin=PROVENANCES)
+    rule: Text = column("What made the split: published, all_expert, or file: and the name of the user's file")
+    split_sha256: Text = column("SHA-256 over who is developed on (in which fold) and tested on; one value in all rows")
 
     class Config:
         """Name and key."""
@@ -143,6 +149,24 @@ class SplitBalance(Table):
         unique = ["variable", "value", "part"]  # noqa: RUF012
 
 
+class Integrity(Table):
+    """One row per check of the cohort: how much it looked at, and how much was wrong."""
+
+    check_name: Text = column("Check; its findings stand in cohort.findings under this name")
+    description: Text = column("What holds when nothing is found")
+    checked_count: Integer = column("How many things it looked at", ge=0)
+    checked_what: Text = column("What those things are")
+    blocking_count: Integer = column("Findings that block an exam", ge=0)
+    warning_count: Integer = column("Findings that only warn", ge=0)
+    note: Text = column("What else a person should know of what it saw", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "cohort.integrity"
+        unique = ["check_name"]  # noqa: RUF012
+
+
 class Findings(Table):
     """One row per thing that is wrong with the cohort, found by one check."""
 
@@ -160,13 +184,14 @@ class Findings(Table):
 
 
 class Demographics(Table):
-    """One row per demographic value and provenance; a patient with both kinds counts in each, once in all."""
+    """One row per demographic value and group; a patient whose exams are in two groups counts in each, once in all."""
 
-    provenance: Text = column("all, or who drew the masks", isin=("all", *PROVENANCES))
+    grouped_by: Text = column(_GROUPED_BY, isin=GROUPINGS)
+    group_value: Text = column(_GROUP_VALUE)
     variable: Text = column("sex, race, ethnicity, age_years or age_over_89")
     value: Text = column("Value counted; all for a number")
     patient_count: Integer = column("Patients with the value, or with a number", unit="patients", ge=0)
-    share: Number = column("Share of the patients of this provenance", nullable=True, ge=0, le=1)
+    share: Number = column("Share of the patients of this group", nullable=True, ge=0, le=1)
     missing_count: Integer = column("Patients without any value of the variable", unit="patients", ge=0)
     mean: Number = column("Mean, for a number", nullable=True)
     sd_sample: Number = column("Standard deviation with n - 1 in the denominator, for a number", nullable=True)
@@ -175,17 +200,18 @@ class Demographics(Table):
         """Name and key."""
 
         name = "cohort.demographics"
-        unique = ["provenance", "variable", "value"]  # noqa: RUF012
+        unique = ["grouped_by", "group_value", "variable", "value"]  # noqa: RUF012
 
 
 class ImagingParameters(Table):
-    """One row per imaging parameter (and value, where it is a category) and provenance, over exams."""
+    """One row per imaging parameter (and value, where it is a category) and group, over exams."""
 
-    provenance: Text = column("all, or who drew the masks", isin=("all", *PROVENANCES))
+    grouped_by: Text = column(_GROUPED_BY, isin=GROUPINGS)
+    group_value: Text = column(_GROUP_VALUE)
     parameter: Text = column("Column of cohort.exams; the unit is in its name")
     value: Text = column("Value counted; all for a number")
     exam_count: Integer = column("Exams with the value, or with a number", unit="exams", ge=0)
-    share: Number = column("Share of the exams of this provenance", nullable=True, ge=0, le=1)
+    share: Number = column("Share of the exams of this group", nullable=True, ge=0, le=1)
     missing_count: Integer = column("Exams without any value of the parameter", unit="exams", ge=0)
     mean: Number = column("Mean, for a number", nullable=True)
     sd_sample: Number = column("Standard deviation with n - 1 in the denominator, for a number", nullable=True)
@@ -197,4 +223,4 @@ class ImagingParameters(Table):
         """Name and key."""
 
         name = "cohort.imaging_parameters"
-        unique = ["provenance", "parameter", "value"]  # noqa: RUF012
+        unique = ["grouped_by", "group_value", "parameter", "value"]  # noqa: RUF012

@@ -1,4 +1,4 @@
-"""Tables of schema ``midrc``: the six tables of a MIDRC download as they came, with types.
+"""Tables of schema ``midrc``: the six tables of a MIDRC download as they came, with types, and its files.
 
 Add a column when a release documents one; until then it is kept as text in ``extra_columns``. A dot in
 MIDRC's name of a column is an underscore here; meanings that the study derives belong to schema ``cohort``.
@@ -23,6 +23,7 @@ RACES: Final = (
 )
 ETHNICITIES: Final = ("Hispanic or Latino", "Not Hispanic or Latino", "Not Reported")
 YES_NO: Final = ("Yes", "No")
+FILE_KINDS: Final = ("table", "image", "mask", "series", "instance", "other")
 
 _EXTRA = "Columns that this description does not know, as one JSON object; missing where there are none"
 _MODIFIED = "Whether the images were modified before release"
@@ -208,6 +209,28 @@ class ClinicalManifest(Table):
 
         name = "midrc.clinical_manifest"
         unique = ["file_name"]  # noqa: RUF012
+
+
+class Files(Table):
+    """One row per file of the download, wherever it lies; the instances of a series stand below their archive."""
+
+    location: Text = column("Place below the folder of the download, through archives, with forward slashes")
+    folder: Text = column("Folder (or archive) that holds it; a dot is the download's own folder")
+    name: Text = column("File name")
+    kind: Text = column(
+        "table, image (shipped scan), mask, series (archive or folder of instances), instance, or other",
+        isin=FILE_KINDS,
+    )
+    series_uid: Text = column("DICOM SeriesInstanceUID, of a series and its instances", nullable=True)
+    size_bytes: Integer = column("Size; of an extracted series, the sum over its instances", unit="bytes", ge=0)
+    md5: Text = column("MD5 of the content, where a table of the release gives one to compare with", nullable=True)
+    problem: Text = column("Why the file could not be read; missing otherwise", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "midrc.files"
+        unique = ["location"]  # noqa: RUF012
 
 
 @dataclass(frozen=True)

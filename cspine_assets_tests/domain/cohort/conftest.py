@@ -1,3 +1,4 @@
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class Download:
     mr_series: list[dict] = field(default_factory=list)
     annotation_file: list[dict] = field(default_factory=list)
     image_manifest: list[dict] = field(default_factory=list)
+    clinical_manifest: list[dict] = field(default_factory=lambda: [{"file_name": "case_RSNA_20250321.tsv"}])
 
     def add_patient(self, number: int, exams: int = 1, **case: object) -> None:
         patient = f"593973-{number:06d}"
@@ -79,7 +81,7 @@ class Download:
                     "mr_series_files.submitter_id": series_uid,
                     "file_name": name,
                     "file_size": len(name),
-                    "md5sum": "0" * 32,
+                    "md5sum": hashlib.md5(name.encode(), usedforsecurity=False).hexdigest(),
                     "annotation_method": "Retrospective_auto",
                 }
             )

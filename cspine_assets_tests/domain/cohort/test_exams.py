@@ -36,10 +36,10 @@ def test_an_age_over_89_is_missing_and_said_so(build, download):
 @pytest.mark.parametrize(
     ("table", "column", "value", "check"),
     [
-        ("annotation_file", "mr_series_files.submitter_id", "1.2.9", "series_link"),
-        ("mr_series", "imaging_studies.submitter_id", "1.2.9", "study_link"),
-        ("mr_series", "case_ids", "593973-000002", "case_link"),
-        ("imaging_study", "case_ids", "593973-000002", "case_link"),
+        ("annotation_file", "mr_series_files.submitter_id", "1.2.9", "foreign_keys"),
+        ("mr_series", "imaging_studies.submitter_id", "1.2.9", "foreign_keys"),
+        ("mr_series", "case_ids", "593973-000002", "foreign_keys"),
+        ("imaging_study", "case_ids", "593973-000002", "foreign_keys"),
     ],
 )
 def test_an_exam_with_a_broken_link_is_left_out_and_named(build, download, table, column, value, check):
@@ -74,7 +74,7 @@ def test_a_strange_file_name_is_named(build, download):
 def test_a_file_listed_twice_leaves_its_exam_out(build, download):
     download.annotation_file.append({**download.annotation_file[0], "submitter_id": "again"})
     built = build(download)
-    assert built.findings["check_name"].tolist() == ["duplicate_files"]
+    assert built.findings["check_name"].tolist() == ["file_names"]
     assert FIRST not in set(built.frame["exam_id"])
 
 

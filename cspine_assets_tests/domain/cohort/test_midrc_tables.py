@@ -99,8 +99,10 @@ def test_the_image_manifest_is_read_by_what_is_there(download, tmp_path, names):
 
 
 def test_a_table_that_was_not_downloaded_is_named(download, tmp_path):
+    folder = download.write(tmp_path)
+    next(folder.rglob("clinical_manifest_*.tsv")).unlink()
     with pytest.raises(SourceError, match="clinical_manifest"):
-        read_midrc_table(find_source(download.write(tmp_path)), ClinicalManifest)
+        read_midrc_table(find_source(folder), ClinicalManifest)
 
 
 def test_a_table_with_a_header_alone_has_no_rows(download, tmp_path):

@@ -13,9 +13,9 @@ SECOND = "593973-000002_Study-MR-1_Series-1"
 
 @pytest.fixture
 def decide(build, frames, download):
-    def run(path=None):
-        evidence = read_evidence(path) if path else None
-        return build_annotation_provenance(build(download).frame, frames(download)[AnnotationFiles], evidence)
+    def run(*paths):
+        evidences = [read_evidence(path) for path in paths]
+        return build_annotation_provenance(build(download).frame, frames(download)[AnnotationFiles], evidences)
 
     return run
 
@@ -87,6 +87,34 @@ def test_a_public_split_file_tells_gold_from_silver_and_nothing_of_others(decide
     found = by_exam(decide(path))
     assert (found.pop(FIRST), found.pop(SECOND)) == ("expert", "model")
     assert set(found.values()) == {"unknown"}
+
+
+def test_of_two_files_the_first_counts_and_the_other_is_held_against_it(decide, download, experts, tmp_path):
+    path = tmp_path / "split.tsv"
+    path.write_text(
+        "series_submitter_id\tannotation_quality\n"
+        + "".join(
+            f"{row['submitter_id']}\t{'gold' if n < 2 else 'silver'}\n" for n, row in enumerate(download.mr_series)
+        )
+    )
+    built = decide(experts(FIRST), path)
+    assert by_exam(built)[SECOND] == "model"
+    assert built.findings["exam_id"].tolist() == [SECOND]
+    assert "guppy.json says model, split.tsv says expert" in built.findings["message"][0]
+
+
+def test_what_the_first_file_leaves_open_the_second_may_say(decide, download, tmp_path):
+    first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"
+    first.write_text(f"exam_id\tprovenance\n{FIRST}\texpert\n")
+    second.write_text(f"exam_id\tprovenance\n{SECOND}\tmodel\n")
+    found = by_exam(decide(first, second))
+    assert (found.pop(FIRST), found.pop(SECOND)) == ("expert", "model")
+    assert set(found.values()) == {"unknown"}
+
+
+def test_an_exam_left_out_for_another_fault_is_still_one_of_the_release(decide, download, experts):
+    download.imaging_study[0]["case_ids"] = "593973-000002"
+    assert decide(experts(FIRST, SECOND)).findings.empty
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_exams import cohort
 
 from cspine_assets.domain.cohort.integrity import find_leaks
 from cspine_assets.domain.cohort.splits import (
@@ -16,39 +16,7 @@ from cspine_assets.domain.cohort.splits import (
 )
 from cspine_assets.domain.errors import TableError
 
-THIRD = SMALL = replace(PUBLISHED, test_fraction=0.3, fold_count=3)
-
-
-def cohort(exam_counts, provenances, seed=0, first=0):
-    """Exams and provenance as the split needs them: a patient per count, a provenance per exam."""
-    random = np.random.default_rng(seed)
-    kinds = iter(provenances)
-    rows = []
-    for patient, count in enumerate(exam_counts, start=first):
-        person = {
-            "sex": random.choice(["Female", "Male"]),
-            "age_years": float(random.integers(18, 89)),
-            "race": random.choice(["White", "Black or African American", "Asian"], p=[0.65, 0.28, 0.07]),
-        }
-        for exam in range(count):
-            scanner = {
-                "manufacturer": random.choice(["Siemens", "GE"]),
-                "magnetic_field_strength_t": random.choice([1.5, 3.0]),
-            }
-            name = f"p{patient:05d}_{exam}"
-            rows.append(
-                {
-                    "exam_id": name,
-                    "patient_id": f"p{patient:05d}",
-                    "provenance": next(kinds),
-                    **person,
-                    **scanner,
-                }
-            )
-    exams = pd.DataFrame(rows)
-    exams["age_over_89"] = False
-    exams["mask_file_name"] = exams["exam_id"]
-    return exams.drop(columns="provenance"), exams[["exam_id", "patient_id", "provenance"]]
+SMALL = replace(PUBLISHED, test_fraction=0.3, fold_count=3)
 
 
 @st.composite
@@ -73,6 +41,26 @@ def test_no_random_cohort_leaks_or_loses_an_exam(drawn):
     patients = split[split["part"] == "development"].groupby("fold")["patient_id"].nunique()
     assert len(patients) == 3
     assert patients.max() - patients.min() <= 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(cohorts(), st.integers(0, 10_000))
+def test_the_same_seed_is_the_same_split_and_carries_its_hash(drawn, seed):
+    counts, kinds, cohort_seed = drawn
+    exams, provenance = cohort(counts, kinds, cohort_seed)
+    one, again = (make_splits(exams, provenance, settings=replace(SMALL, seed=seed)) for _ in range(2))
+    pd.testing.assert_frame_equal(one, again)
+    assert set(one["split_sha256"]) == {split_fingerprint(one)}
+
+
+def test_an_exam_that_no_model_learns_from_does_not_change_the_hash():
+    exams, provenance = cohort([1] * 20, ["expert"] * 20)
+    more, more_provenance = cohort([1] * 5, ["model"] * 5, first=500)
+    before = make_splits(exams, provenance, settings=SMALL)
+    after = make_splits(
+        pd.concat([exams, more]), pd.concat([provenance, more_provenance]), settings=SMALL, standing=before
+    )
+    assert split_fingerprint(after) == split_fingerprint(before)
 
 
 @settings(max_examples=30, deadline=None)

@@ -125,7 +125,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*arguments):
         raise CSpineError("planted")
 
-    monkeypatch.setattr(cohort_module, "cohort_tables", fail)
+    monkeypatch.setattr(cohort_module, "write_tables", fail)
     with pytest.raises(CSpineError, match="planted"):
         write_cohort(tmp_path / "download", replace(SETTINGS, patients=1))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,123 @@
+"""Taking in the tables of a cohort: 1,255 exams, and a million image rows.
+
+Change a budget only with its reason. The cohorts are synthetic and tables alone; files are no part of this.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.runner import measure, print_costs
+from cspine_assets.domain.cohort.evidence import read_evidence
+from cspine_assets.domain.cohort.exams import build_exams, build_patients
+from cspine_assets.domain.cohort.files import ChecksumMemory, list_files
+from cspine_assets.domain.cohort.integrity import CohortTables, examine, summarize
+from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
+from cspine_assets.domain.cohort.provenance import build_annotation_provenance
+from cspine_assets.domain.cohort.source import find_source
+from cspine_assets.domain.cohort.splits import PUBLISHED, build_split_balance, make_splits
+from cspine_assets.domain.home import Home
+from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
+from cspine_assets.domain.phantom.settings import CohortSettings
+from cspine_assets.domain.tables.cohort import (
+    AnnotationProvenance,
+    Exams,
+    Findings,
+    Integrity,
+    Patients,
+    SplitBalance,
+    Splits,
+)
+from cspine_assets.domain.tables.midrc import (
+    NODES,
+    AnnotationFiles,
+    Cases,
+    ClinicalManifest,
+    Files,
+    ImageManifest,
+    ImagingStudies,
+    MrSeries,
+)
+
+RELEASE = CohortSettings(
+    patients=1232, seed=1, tables_only=True, expert_fraction=481 / 1232, two_exam_fraction=23 / 1232
+)
+"""As many patients, exams and expert masks as the release has."""
+
+MILLION = CohortSettings(patients=66_200, seed=1, tables_only=True, expert_fraction=481 / 1232)
+"""74,100 exams of 12 to 15 slices: a million rows of the image manifest."""
+
+
+def ingest(folder: Path, root: Path) -> None:
+    """Reads, checks and stores the six tables, patients and exams."""
+    source, lake = find_source(folder), Home(root).lake
+    for node in NODES:
+        lake.write(node.table, read_midrc_table(source, node.table).frame)
+    cases = lake.read(Cases)
+    built = build_exams(cases, lake.read(ImagingStudies), lake.read(MrSeries), lake.read(AnnotationFiles))
+    lake.write(Exams, built.frame)
+    lake.write(Patients, build_patients(cases, built.frame))
+
+
+def examine_all(folder: Path, root: Path) -> None:
+    """Holds all tables against each other."""
+    home = Home(root)
+    lake = home.lake
+    lake.write(Files, list_files(find_source(folder), hashed=("table",), memory=ChecksumMemory(home.checksums)))
+    tables = CohortTables(
+        cases=lake.read(Cases),
+        studies=lake.read(ImagingStudies),
+        series=lake.read(MrSeries),
+        annotation_files=lake.read(AnnotationFiles),
+        image_manifest=lake.read(ImageManifest),
+        clinical_manifest=lake.read(ClinicalManifest),
+        files=lake.read(Files),
+        exams=lake.read(Exams),
+    )
+    findings = examine(tables)
+    lake.write(Findings, findings)
+    lake.write(Integrity, summarize(tables, findings))
+
+
+def split(folder: Path, root: Path) -> None:
+    """Decides who drew the masks, and makes the split with its balance."""
+    lake = Home(root).lake
+    exams = lake.read(Exams)
+    evidence = read_evidence(folder / PROVENANCE_FILE)
+    provenance = build_annotation_provenance(exams, lake.read(AnnotationFiles), [evidence]).frame
+    lake.write(AnnotationProvenance, provenance)
+    made = make_splits(exams, provenance, settings=PUBLISHED)
+    lake.write(Splits, made)
+    lake.write(SplitBalance, build_split_balance(exams, made))
+
+
+def main() -> None:
+    """Writes both cohorts and prints what each step costs."""
+    with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
+        root = Path(folder)
+        small, large = write_cohort(root / "release", RELEASE), write_cohort(root / "million", MILLION)
+        costs = [
+            measure(f"ingest {small.exams:,} exams", ingest, small.destination, root / "a", budget_s=3, budget_mb=500),
+            measure("  hold their tables against each other", examine_all, small.destination, root / "a"),
+            measure("  split them", split, small.destination, root / "a"),
+            measure(
+                f"ingest {large.instances:,} image rows",
+                ingest,
+                large.destination,
+                root / "b",
+                budget_s=30,
+                budget_mb=2000,
+            ),
+            measure("  hold their tables against each other", examine_all, large.destination, root / "b"),
+        ]
+        print_costs(costs)
+        balance = Home(root / "a").lake.read(SplitBalance)
+        print(
+            balance.pivot_table(index=["variable", "value"], columns="part", values="standardized_difference").round(3)
+        )
+        print("largest difference:", round(float(balance["standardized_difference"].abs().max()), 3))
+
+
+if __name__ == "__main__":
+    main()
