@@ -108,9 +108,7 @@ def _findings(table: type[Table], cases: pd.DataFrame) -> str:
     parts = []
     for (name, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
         subject = (
-            str(group["failure_case"].iloc[0])
-            if not isinstance(name, str) or name == table.full_name()
-            else str(name)
+            str(group["failure_case"].iloc[0]) if not isinstance(name, str) or name == table.full_name() else str(name)
         )
         parts.append(f"{subject}: {check} ({len(group)} case(s), first: {group['failure_case'].iloc[0]!r})")
     return f"table {table.full_name()} does not fit its description: " + "; ".join(parts)
