@@ -19,7 +19,7 @@ from cspine_assets.domain.cohort.split_files import read_split_file
 from cspine_assets.domain.cohort.splits import PRESETS, build_split_balance, make_splits
 from cspine_assets.domain.cohort.summaries import build_demographics, build_imaging_parameters
 from cspine_assets.domain.errors import SourceError
-from cspine_assets.domain.lake import fingerprint_file, fingerprint_text
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 from cspine_assets.domain.tables.cohort import (
     AnnotationProvenance,
     Demographics,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
-from cspine_assets.domain.lake import fingerprint_frame, fingerprint_text
+from cspine_assets.domain.files import fingerprint_text
+from cspine_assets.domain.lake import fingerprint_frame
 from cspine_assets.domain.tables.base import Table, column_names
 
 if TYPE_CHECKING:

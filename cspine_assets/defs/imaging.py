@@ -17,6 +17,7 @@ from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.cohort.source_file import SourceFile
 from cspine_assets.domain.dcm2niix import dcm2niix_version
 from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.imaging.batch import each_converted
 from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.masks import MaskFindings, check_mask, mask_rows
@@ -24,7 +25,6 @@ from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.outcome import Failed, Outcome, header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, SeriesRequest, volume_path
-from cspine_assets.domain.lake import fingerprint_text
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Exams

@@ -6,8 +6,8 @@ Add an instance setting here. Nothing here runs an asset.
 import dagster as dg
 import yaml
 
+from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
-from cspine_assets.domain.lake import write_text
 from cspine_assets.nnunet.devices import training_slots
 
 GPU_POOL = "gpu"

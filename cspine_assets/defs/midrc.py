@@ -11,7 +11,7 @@ from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.cohort.files import ChecksumMemory, file_tree, list_files
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
-from cspine_assets.domain.lake import fingerprint_text
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.midrc import NODES, AnnotationFiles, ClinicalManifest, Files, ImageManifest
 

@@ -14,7 +14,7 @@ from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.domain.lake import fingerprint_file, fingerprint_text
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes

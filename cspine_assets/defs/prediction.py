@@ -15,7 +15,7 @@ import pandas as pd
 from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, MadePatient, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.domain.lake import fingerprint_file
+from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.tables.base import empty_frame, rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Volumes

@@ -9,7 +9,7 @@ from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.resources import StudyResource
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
 from cspine_assets.domain.errors import CSpineError
-from cspine_assets.domain.lake import fingerprint_text
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.midrc import AnnotationFiles, Cases
 
 TABLES = dg.AssetSelection.groups("midrc", "cohort")

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cspine_assets.domain.errors import HomeError
-from cspine_assets.domain.lake import Lake, write_text
+from cspine_assets.domain.files import write_text
+from cspine_assets.domain.lake import Lake
 
 SETTINGS_FILE = "settings.json"
 

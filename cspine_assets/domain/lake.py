@@ -1,16 +1,13 @@
 """The lake: one Parquet file per table and partition, each written aside and then renamed.
 
-What every table needs to be stored, read back and compared by content lives here, with the few ways of writing
-any file whole. What a column means stands in ``tables``; the published database is the warehouse's.
+What every table needs to be stored, read back and compared by content lives here. What a column means stands in
+``tables``; the published database is the warehouse's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import pyarrow.parquet as pq
 from pandas.api.extensions import ExtensionDtype
 
 from cspine_assets.domain.errors import TableError
+from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.tables.base import Table, arrow_schema, empty_frame, validate
 
 WHOLE = "all"
@@ -160,50 +158,6 @@ class Lake:
     def remove(self, table: type[Table], partition: str | None = None) -> None:
         """Removes a stored table or partition; nothing happens where there is none."""
         self.path(table, partition).unlink(missing_ok=True)
-
-
-@contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """Gives a place beside a file to write to, and renames it over the file when all went well.
-
-    The place has the file's own ending (``.nii.gz`` stays ``.nii.gz``). After an error the file is as it was,
-    and nothing is left beside it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".aside-", suffix=f"-{path.name}")
-    os.close(handle)
-    aside = Path(name)
-    try:
-        yield aside
-        # mkstemp makes files for their owner alone; results are for the lab
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file (UTF-8), whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-def fingerprint_file(path: Path, algorithm: str = "sha256") -> str:
-    """Returns the hex digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
-
-
-def fingerprint_text(*parts: str) -> str:
-    """Returns one SHA-256 over several texts; their number and order count."""
-    digest = hashlib.sha256()
-    for part in parts:
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(8, "little"))
-        digest.update(encoded)
-    return digest.hexdigest()
 
 
 def fingerprint_frame(frame: pd.DataFrame) -> str:

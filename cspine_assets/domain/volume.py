@@ -15,7 +15,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.lake import written_aside
+from cspine_assets.domain.files import written_aside
 
 SPACING_TOLERANCE_MM = 1e-3
 """Spacing and origin may differ by this much: header fields are float32, and tools round them differently."""

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from cspine_assets.domain.anatomy import NNUNET_LABEL_NAMES
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.nnunet.files import fingerprint_file, fingerprint_text, fresh_folder_beside
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text, fresh_folder_beside
 
 FILE_ENDING: Final = ".nii.gz"
 CHANNEL_ENDING: Final = f"_0000{FILE_ENDING}"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.files import fingerprint_text, fresh_folder_beside, write_text
 from cspine_assets.nnunet.dataset import DatasetName, read_training_fingerprint
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
-from cspine_assets.nnunet.files import fingerprint_text, fresh_folder_beside, write_text
 from cspine_assets.nnunet.messages import Frozen
 from cspine_assets.nnunet.process import Supervision, run_child
 from cspine_assets.nnunet.profiles import PLANS, Configuration, Profile

@@ -22,7 +22,7 @@ from typing import TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.nnunet.files import write_text
+from cspine_assets.domain.files import write_text
 from cspine_assets.nnunet.messages import ChannelLine, ChildMessage, Failed, Finished
 
 ResultT = TypeVar("ResultT", bound=BaseModel)

@@ -15,9 +15,9 @@ from typing import Final, Literal
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text, write_text
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
-from cspine_assets.nnunet.files import fingerprint_file, fingerprint_text, write_text
 from cspine_assets.nnunet.messages import Frozen
 from cspine_assets.nnunet.plans import Plans, read_splits
 from cspine_assets.nnunet.process import Supervision, run_child

@@ -11,8 +11,8 @@ import pytest
 from cspine_assets.defs.driver import DRIVER_TAG, close_dead_runs, materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
-from cspine_assets.domain.lake import fingerprint_file
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 
 BEFORE_MODELS = ("midrc", "cohort", "imaging")

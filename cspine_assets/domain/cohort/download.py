@@ -17,7 +17,7 @@ from typing import Any, Final
 import requests
 
 from cspine_assets.domain.errors import SourceError
-from cspine_assets.domain.lake import fingerprint_file, written_aside
+from cspine_assets.domain.files import fingerprint_file, written_aside
 
 TRIES: Final = 4
 _EXPIRED: Final = (400, 401, 403, 410)

@@ -21,7 +21,7 @@ import pandas as pd
 from cspine_assets.domain.cohort.source import Listed, Source
 from cspine_assets.domain.cohort.source_file import SourceFile
 from cspine_assets.domain.errors import SourceError
-from cspine_assets.domain.lake import written_aside
+from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.midrc import Files
 

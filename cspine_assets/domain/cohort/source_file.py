@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from cspine_assets.domain.errors import SourceError
-from cspine_assets.domain.lake import written_aside
+from cspine_assets.domain.files import written_aside
 
 
 @dataclass(frozen=True)

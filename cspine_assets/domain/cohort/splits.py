@@ -15,7 +15,7 @@ from cspine_assets.domain.cohort.exams import nominal_field_strength
 from cspine_assets.domain.cohort.split_files import GivenSplit, place_exams
 from cspine_assets.domain.cohort.stratification import Unit, share_out
 from cspine_assets.domain.errors import TableError
-from cspine_assets.domain.lake import fingerprint_text
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import SplitBalance, Splits
 

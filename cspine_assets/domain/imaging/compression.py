@@ -12,7 +12,7 @@ from typing import Final
 from isal import igzip, igzip_lib, isal_zlib
 
 from cspine_assets.domain.errors import ConversionError
-from cspine_assets.domain.lake import written_aside
+from cspine_assets.domain.files import written_aside
 
 LEVEL: Final = 1
 """isal's level: 33 ms for a volume of 448 x 448 x 15 where zlib's level 6 takes 720 ms."""

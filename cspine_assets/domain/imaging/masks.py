@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import ConversionError, GeometryError
+from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.imaging.compression import read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.outcome import relative_to_home
-from cspine_assets.domain.lake import fingerprint_file
 from cspine_assets.domain.tables.base import column_names, empty_frame, validate
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.volume import Geometry, Volume, read_volume

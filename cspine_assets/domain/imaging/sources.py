@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cspine_assets.domain.lake import fingerprint_file, fingerprint_text
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 
 CONVERSION_RULES: Final = "1"
 """Raise when a rule of this wing changes what is accepted or written: every exam is then converted anew."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.lake import written_aside
+from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.report.style import TITLES, fraction, grey, new_figure, png_bytes
 from cspine_assets.domain.volume import Volume, middle_slice, sagittal_pixel_mm, sagittal_slice
 

@@ -12,7 +12,8 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from cspine_assets.domain.lake import fingerprint_frame, written_aside
+from cspine_assets.domain.files import written_aside
+from cspine_assets.domain.lake import fingerprint_frame
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_names
 from cspine_assets.domain.tables.warehouse import Database
 

@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
 from cspine_assets.nnunet.environment import PREPROCESSED
-from cspine_assets.nnunet.files import fingerprint_file
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.plans import PlannedConfiguration, PlanningResult, PlanRequest
 from cspine_assets.nnunet.profiles import PLANS, Configuration, SmallNetwork

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 import traceback
 
+from cspine_assets.domain.files import written_aside
 from cspine_assets.nnunet.children import entry
-from cspine_assets.nnunet.files import written_aside
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, Note
 from cspine_assets.nnunet.prediction import Prediction, PredictionCase, PredictRequest, mask_path
 

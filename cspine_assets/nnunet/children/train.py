@@ -11,10 +11,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cspine_assets.domain.files import write_text
 from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
 from cspine_assets.nnunet.environment import PREPROCESSED
-from cspine_assets.nnunet.files import write_text
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.profiles import PLANS
 from cspine_assets.nnunet.training import (

@@ -17,8 +17,8 @@ from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as StockTrainer
 
 from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.files import written_aside
 from cspine_assets.nnunet.children.entry import Emit
-from cspine_assets.nnunet.files import written_aside
 from cspine_assets.nnunet.messages import EpochFinished
 from cspine_assets.nnunet.profiles import TRAINER, Configuration, Profile
 

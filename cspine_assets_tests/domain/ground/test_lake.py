@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from cspine_assets.domain.errors import TableError
-from cspine_assets.domain.lake import Lake, fingerprint_text, write_text, written_aside
+from cspine_assets.domain.files import fingerprint_text, write_text, written_aside
+from cspine_assets.domain.lake import Lake
 from cspine_assets.domain.tables.base import column_names
 from cspine_assets.domain.tables.warehouse import Database
 

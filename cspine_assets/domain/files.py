@@ -1,0 +1,80 @@
+"""Files and folders written so that a reader sees the old one or the new one, and told apart by content.
+
+Add here what several modules need to write a file or a folder safely. Children of nnU-Net load this module too, so it
+stays light: no pandas, no Arrow. What a file holds is no matter of this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Gives a place beside a file to write to, and renames it over the file when all went well.
+
+    The place has the file's own ending (``.nii.gz`` stays ``.nii.gz``). After an error the file is as it was,
+    and nothing is left beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".aside-", suffix=f"-{path.name}")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        # mkstemp makes files for their owner alone; results are for the lab
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o666 & ~umask)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def fresh_folder_beside(place: Path) -> Iterator[Path]:
+    """Gives an empty folder beside a place and puts it there when all went well.
+
+    What stood at the place is gone then; after an error it stands unchanged. Between two renames nothing stands there
+    for an instant, but never a half-written folder.
+    """
+    aside, old = (place.with_name(f".{word}-{os.getpid()}-{place.name}") for word in ("aside", "old"))
+    for folder in (aside, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if place.exists():
+            place.rename(old)
+        aside.rename(place)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8), whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def fingerprint_file(path: Path, algorithm: str = "sha256") -> str:
+    """Returns the hex digest of a file's bytes, links followed."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def fingerprint_text(*parts: str) -> str:
+    """Returns one SHA-256 over several texts; where one ends and the next begins counts, and so does their order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.hexdigest()
