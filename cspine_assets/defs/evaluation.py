@@ -16,7 +16,7 @@ from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, conc
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
 from cspine_assets.domain.tables.base import Table, rows_of
-from cspine_assets.domain.tables.cohort import AnnotationProvenance
+from cspine_assets.domain.tables.cohort import AnnotationProvenance, Splits
 from cspine_assets.domain.tables.evaluation import (
     STRUCTURES,
     ExamMetrics,
@@ -28,7 +28,7 @@ from cspine_assets.domain.tables.evaluation import (
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles
 
-_SCORED = (ExamPredictions, FoldEnsembles, Masks, AnnotationProvenance)
+_SCORED = (ExamPredictions, FoldEnsembles, Masks, AnnotationProvenance, Splits)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,12 @@ class _Pairs:
             predicted["fold"] = pd.array([None] * len(predicted), dtype="Int64")
         references = study.read(Masks).query("status == 'ok'")[["exam_id", "path"]]
         provenance = study.read(AnnotationProvenance)[["exam_id", "provenance"]]
-        rows = predicted.merge(references, on="exam_id", suffixes=("", "_reference")).merge(provenance, on="exam_id")
+        splits = study.read(Splits)[["exam_id", "split_sha256"]]
+        rows = (
+            predicted.merge(references, on="exam_id", suffixes=("", "_reference"))
+            .merge(provenance, on="exam_id")
+            .merge(splits, on="exam_id")
+        )
         return cls(rows.sort_values(["exam_id", "predictor"]))
 
     def score(self, study: Study, patient_id: str, *, with_levels: bool) -> MetricFrames:
@@ -62,6 +67,7 @@ class _Pairs:
                     fold=None if pd.isna(row.fold) else int(row.fold),
                     predictor=row.predictor,
                     profile=row.profile,
+                    split_sha256=row.split_sha256,
                     annotation_provenance=row.provenance,
                 ),
                 with_levels=with_levels,

@@ -59,6 +59,7 @@ def raw_dataset(_context: dg.AssetExecutionContext, study: Study) -> Made:
             "patient_id": rows["patient_id"],
             "part": rows["part"].map(_PARTS),
             "fold": rows["fold"],
+            "split_sha256": rows["split_sha256"],
             "volume_sha256": rows["sha256"],
             "mask_sha256": rows["sha256_mask"],
         }
@@ -118,6 +119,7 @@ def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
                 "configuration": planned.configuration.value,
                 "profile": study.profile.name,
                 "data_fingerprint": fingerprint_text(made.fingerprint, folds),
+                "split_sha256": development["split_sha256"].iloc[0],
                 "plans_sha256": fingerprint_file(made.plans_file),
                 "cases": len(development),
                 "patch_size": "x".join(str(size) for size in planned.patch_size),
@@ -162,6 +164,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
             ),
         )
     dice = model.validation_dice
+    split = study.read(Plans)["split_sha256"].iloc[0]
     row = {
         "configuration": configuration.value,
         "fold": fold,
@@ -173,6 +176,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "validation_dice_vertebral_body": dice.get(Structure.VERTEBRAL_BODY),
         "validation_dice_intervertebral_disc": dice.get(Structure.INTERVERTEBRAL_DISC),
         "device": slot.device,
+        "split_sha256": split,
         "checkpoint_sha256": model.checkpoint_sha256,
         "data_fingerprint": model.stamp.fingerprint,
     }
@@ -181,6 +185,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "epochs": model.epochs,
         "epochs_trained_now": model.epochs_trained,
         "device": slot.device,
+        "split_sha256": split,
         **{f"validation_dice_{structure}": value for structure, value in dice.items()},
     }
     return Made(pd.DataFrame([row]), shown)

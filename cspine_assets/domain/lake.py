@@ -27,6 +27,8 @@ WHOLE = "all"
 _FINGERPRINT = b"cspine.fingerprint"
 _INPUTS = b"cspine.inputs"
 _COMPLETE = b"cspine.complete"
+_ROWS_PER_GROUP = 100_000
+"""Rows that are held twice, as pandas' and as Arrow's, while a table is written."""
 
 _PANDAS_TYPES: dict[pa.DataType, ExtensionDtype] = {
     pa.string(): pd.StringDtype("python"),
@@ -103,10 +105,11 @@ class Lake:
             _INPUTS: inputs.encode(),
             _COMPLETE: str(complete).encode(),
         }
-        content = pa.Table.from_pandas(checked, schema=schema, preserve_index=False)
         path = self.path(table, partition)
-        with written_aside(path) as aside:
-            pq.write_table(content.replace_schema_metadata(metadata), aside)
+        with written_aside(path) as aside, pq.ParquetWriter(aside, schema.with_metadata(metadata)) as writer:
+            for start in range(0, max(len(checked), 1), _ROWS_PER_GROUP):
+                piece = checked.iloc[start : start + _ROWS_PER_GROUP]
+                writer.write_table(pa.Table.from_pandas(piece, schema=schema, preserve_index=False))
         return Stamp(fingerprint, inputs, len(checked), complete)
 
     def read(self, table: type[Table], partitions: Iterable[str] | None = None) -> pd.DataFrame:
@@ -162,6 +165,6 @@ class Lake:
 
 def fingerprint_frame(frame: pd.DataFrame) -> str:
     """Returns a SHA-256 over a frame's columns, types and values in their order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False).to_numpy()
     described = [f"{name}:{dtype}" for name, dtype in frame.dtypes.items()]
     return hashlib.sha256("|".join(described).encode() + hashes.tobytes()).hexdigest()

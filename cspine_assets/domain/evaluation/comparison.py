@@ -145,7 +145,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _by_set(exam_metrics: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
     """Yields the exams that may stand in one number, with the columns that name them."""
-    columns = ["set_name", "profile"]
+    columns = ["set_name", "profile", "split_sha256"]
     for key, exams in with_set_name(exam_metrics).groupby(columns, sort=True):
         yield dict(zip(columns, key, strict=True)), exams
 

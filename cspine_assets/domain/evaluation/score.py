@@ -33,6 +33,7 @@ class ScoredCase:
         fold: Fold that held the exam out, None for the test set.
         predictor: Who predicted.
         profile: Profile of the model.
+        split_sha256: Split that the model was trained by.
         annotation_provenance: Who drew the reference.
     """
 
@@ -42,6 +43,7 @@ class ScoredCase:
     fold: int | None
     predictor: str
     profile: str
+    split_sha256: str
     annotation_provenance: str
 
 

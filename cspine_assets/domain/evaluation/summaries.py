@@ -22,7 +22,7 @@ from cspine_assets.domain.tables.evaluation import FoldSummary, SummaryOnTest
 ALL_FOLDS: Final = "all"
 """Fold of the row over every exam of the cross-validation."""
 
-_GROUP: Final = ("set_name", "annotation_provenance", "profile", "predictor")
+_GROUP: Final = ("set_name", "annotation_provenance", "profile", "split_sha256", "predictor")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ module of their schema.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -22,6 +23,9 @@ Text: TypeAlias = Series[pd.StringDtype]
 Integer: TypeAlias = Series[pd.Int64Dtype]
 Number: TypeAlias = Series[pd.Float64Dtype]
 Truth: TypeAlias = Series[pd.BooleanDtype]
+
+_MANY_ROWS = 100_000
+"""From here on a table's memory is worth a look at Python's reference cycles, which takes some milliseconds."""
 
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "string": pa.string(),
@@ -100,6 +104,10 @@ def validate(table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
     except SchemaErrors as errors:
         raise TableError(_findings(table, errors.failure_cases)) from errors
     ordered: pd.DataFrame = checked[column_names(table)].reset_index(drop=True)
+    if len(ordered) > _MANY_ROWS:
+        # pandera's accessor and its frame refer to each other: a million rows would stay until Python looks for cycles
+        del checked
+        gc.collect()
     return ordered
 
 

@@ -38,7 +38,7 @@ class Patients(Table):
         """Name and key."""
 
         name = "cohort.patients"
-        unique = ["patient_id"]  # noqa: RUF012
+        unique = ["patient_id"]
 
 
 class Exams(Table):
@@ -85,7 +85,7 @@ class Exams(Table):
         """Name and key."""
 
         name = "cohort.exams"
-        unique = ["exam_id"]  # noqa: RUF012
+        unique = ["exam_id"]
 
 
 class AnnotationProvenance(Table):
@@ -102,7 +102,7 @@ class AnnotationProvenance(Table):
         """Name and key."""
 
         name = "cohort.annotation_provenance"
-        unique = ["exam_id"]  # noqa: RUF012
+        unique = ["exam_id"]
 
 
 class Splits(Table):
@@ -125,7 +125,7 @@ class Splits(Table):
         """Name and key."""
 
         name = "cohort.splits"
-        unique = ["exam_id"]  # noqa: RUF012
+        unique = ["exam_id"]
 
 
 class SplitBalance(Table):
@@ -146,7 +146,7 @@ class SplitBalance(Table):
         """Name and key."""
 
         name = "cohort.split_balance"
-        unique = ["variable", "value", "part"]  # noqa: RUF012
+        unique = ["variable", "value", "part"]
 
 
 class Integrity(Table):
@@ -164,7 +164,7 @@ class Integrity(Table):
         """Name and key."""
 
         name = "cohort.integrity"
-        unique = ["check_name"]  # noqa: RUF012
+        unique = ["check_name"]
 
 
 class Findings(Table):
@@ -200,7 +200,7 @@ class Demographics(Table):
         """Name and key."""
 
         name = "cohort.demographics"
-        unique = ["grouped_by", "group_value", "variable", "value"]  # noqa: RUF012
+        unique = ["grouped_by", "group_value", "variable", "value"]
 
 
 class ImagingParameters(Table):
@@ -223,4 +223,4 @@ class ImagingParameters(Table):
         """Name and key."""
 
         name = "cohort.imaging_parameters"
-        unique = ["grouped_by", "group_value", "parameter", "value"]  # noqa: RUF012
+        unique = ["grouped_by", "group_value", "parameter", "value"]

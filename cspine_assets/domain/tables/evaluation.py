@@ -12,6 +12,7 @@ STRUCTURES = tuple(structure.value for structure in Structure)
 SETS = ("cv", "test")
 PROFILES = ("full", "demo")
 PROVENANCES = ("expert", "model", "unknown")
+SPLIT = "SHA-256 of the split that the model was trained by, as in cohort.splits"
 
 
 class ExamMetrics(Table):
@@ -24,6 +25,7 @@ class ExamMetrics(Table):
     predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     status: Text = column(
         "ok, missed (prediction empty), spurious (reference empty) or both_empty",
@@ -46,7 +48,7 @@ class ExamMetrics(Table):
         """Name and key."""
 
         name = "evaluation.exam_metrics"
-        unique = ["exam_id", "predictor", "structure", "set"]  # noqa: RUF012
+        unique = ["exam_id", "predictor", "structure", "set"]
 
 
 class LevelMetrics(Table):
@@ -66,6 +68,7 @@ class LevelMetrics(Table):
         "anatomical: named by the bodies' frame; paper: the published rule", isin=("anatomical", "paper")
     )
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     dice: Number = column("Dice of the level; missing when it is excluded", nullable=True, ge=0, le=1)
     status: Text = column(
@@ -82,7 +85,7 @@ class LevelMetrics(Table):
         """Name and key."""
 
         name = "evaluation.level_metrics"
-        unique = ["exam_id", "predictor", "set", "structure", "level", "view", "protocol"]  # noqa: RUF012
+        unique = ["exam_id", "predictor", "set", "structure", "level", "view", "protocol"]
 
 
 class FoldSummary(Table):
@@ -98,6 +101,7 @@ class FoldSummary(Table):
     structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
     metric: Text = column("Column of evaluation.exam_metrics that is summed up")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference masks", isin=PROVENANCES)
     n: Integer = column("Exams", ge=0)
     n_used: Integer = column("Exams with a value", ge=0)
@@ -114,7 +118,7 @@ class FoldSummary(Table):
         """Name and key."""
 
         name = "evaluation.fold_summary"
-        unique = ["set_name", "fold", "predictor", "structure", "metric", "profile"]  # noqa: RUF012
+        unique = ["set_name", "fold", "predictor", "structure", "metric", "profile", "split_sha256"]
 
 
 class SummaryOnTest(Table):
@@ -129,6 +133,7 @@ class SummaryOnTest(Table):
     structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
     metric: Text = column("Column of evaluation.exam_metrics that is summed up")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference masks", isin=PROVENANCES)
     n: Integer = column("Exams", ge=0)
     n_used: Integer = column("Exams with a value", ge=0)
@@ -145,7 +150,7 @@ class SummaryOnTest(Table):
         """Name and key."""
 
         name = "evaluation.test_summary"
-        unique = ["set_name", "predictor", "structure", "metric", "profile"]  # noqa: RUF012
+        unique = ["set_name", "predictor", "structure", "metric", "profile", "split_sha256"]
 
 
 class ModelComparison(Table):
@@ -162,6 +167,7 @@ class ModelComparison(Table):
         isin=("paired", "paper"),
     )
     profile: Text = column("Profile of the models; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
     n: Integer = column("Exams that both predictors have", ge=0)
     median_difference: Number = column(
         "paired: median of a - b over exams; paper: median of a - median of b", nullable=True
@@ -180,4 +186,13 @@ class ModelComparison(Table):
         """Name and key."""
 
         name = "evaluation.model_comparison"
-        unique = ["set_name", "predictor_a", "predictor_b", "structure", "metric", "protocol", "profile"]  # noqa: RUF012
+        unique = [
+            "set_name",
+            "predictor_a",
+            "predictor_b",
+            "structure",
+            "metric",
+            "protocol",
+            "profile",
+            "split_sha256",
+        ]

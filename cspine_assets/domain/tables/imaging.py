@@ -50,7 +50,7 @@ class Volumes(Table):
         """Name and key."""
 
         name = "imaging.volumes"
-        unique = ["exam_id"]  # noqa: RUF012
+        unique = ["exam_id"]
 
 
 class Masks(Table):
@@ -75,7 +75,7 @@ class Masks(Table):
         """Name and key."""
 
         name = "imaging.masks"
-        unique = ["exam_id"]  # noqa: RUF012
+        unique = ["exam_id"]
 
 
 class HeaderFindings(Table):
@@ -95,4 +95,4 @@ class HeaderFindings(Table):
         """Name and key."""
 
         name = "imaging.header_findings"
-        unique = ["exam_id", "tag", "keyword", "kind"]  # noqa: RUF012
+        unique = ["exam_id", "tag", "keyword", "kind"]

@@ -61,7 +61,7 @@ class Cases(Table):
         """Name and key."""
 
         name = "midrc.cases"
-        unique = ["submitter_id"]  # noqa: RUF012
+        unique = ["submitter_id"]
 
 
 class ImagingStudies(Table):
@@ -94,7 +94,7 @@ class ImagingStudies(Table):
         """Name and key."""
 
         name = "midrc.imaging_studies"
-        unique = ["submitter_id"]  # noqa: RUF012
+        unique = ["submitter_id"]
 
 
 class MrSeries(Table):
@@ -146,7 +146,7 @@ class MrSeries(Table):
         """Name and key."""
 
         name = "midrc.mr_series"
-        unique = ["submitter_id"]  # noqa: RUF012
+        unique = ["submitter_id"]
 
 
 class AnnotationFiles(Table):
@@ -171,7 +171,7 @@ class AnnotationFiles(Table):
         """Name and key."""
 
         name = "midrc.annotation_files"
-        unique = ["submitter_id"]  # noqa: RUF012
+        unique = ["submitter_id"]
 
 
 class ImageManifest(Table):
@@ -192,7 +192,7 @@ class ImageManifest(Table):
         """Name and key."""
 
         name = "midrc.image_manifest"
-        unique = ["row"]  # noqa: RUF012
+        unique = ["row"]
 
 
 class ClinicalManifest(Table):
@@ -208,7 +208,7 @@ class ClinicalManifest(Table):
         """Name and key."""
 
         name = "midrc.clinical_manifest"
-        unique = ["file_name"]  # noqa: RUF012
+        unique = ["file_name"]
 
 
 class Files(Table):
@@ -230,7 +230,7 @@ class Files(Table):
         """Name and key."""
 
         name = "midrc.files"
-        unique = ["location"]  # noqa: RUF012
+        unique = ["location"]
 
 
 @dataclass(frozen=True)

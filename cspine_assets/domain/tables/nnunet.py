@@ -6,7 +6,7 @@ Add a column when a model needs to say more of itself. How nnU-Net is run stands
 from __future__ import annotations
 
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
-from cspine_assets.domain.tables.evaluation import PROFILES
+from cspine_assets.domain.tables.evaluation import PROFILES, SPLIT
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 FOLDS = (0, 1, 2, 3, 4)
@@ -20,6 +20,7 @@ class RawDataset(Table):
     patient_id: Text = column("Patient")
     part: Text = column("imagesTr for development, imagesTs for the test set", isin=("imagesTr", "imagesTs"))
     fold: Integer = column("Fold that holds the case out; missing for the test set", nullable=True, ge=0)
+    split_sha256: Text = column(SPLIT)
     volume_sha256: Text = column("SHA-256 of the volume")
     mask_sha256: Text = column("SHA-256 of the mask")
 
@@ -27,7 +28,7 @@ class RawDataset(Table):
         """Name and key."""
 
         name = "nnunet.raw_dataset"
-        unique = ["case_id"]  # noqa: RUF012
+        unique = ["case_id"]
 
 
 class UnannotatedDataset(Table):
@@ -42,7 +43,7 @@ class UnannotatedDataset(Table):
         """Name and key."""
 
         name = "nnunet.unannotated_dataset"
-        unique = ["case_id"]  # noqa: RUF012
+        unique = ["case_id"]
 
 
 class Plans(Table):
@@ -51,6 +52,7 @@ class Plans(Table):
     configuration: Text = column("nnU-Net configuration", isin=CONFIGURATIONS)
     profile: Text = column("Profile the plans were made for", isin=PROFILES)
     data_fingerprint: Text = column("SHA-256 over cases, folds and files that the plans were made from")
+    split_sha256: Text = column(SPLIT)
     plans_sha256: Text = column("SHA-256 of the plans file")
     cases: Integer = column("Development cases", ge=1)
     patch_size: Text = column("Patch size in voxels, joined by x")
@@ -62,7 +64,7 @@ class Plans(Table):
         """Name and key."""
 
         name = "nnunet.plans"
-        unique = ["configuration"]  # noqa: RUF012
+        unique = ["configuration"]
 
 
 class TrainedFolds(Table):
@@ -82,6 +84,7 @@ class TrainedFolds(Table):
         "nnU-Net's own validation Dice of discs", nullable=True, ge=0, le=1
     )
     device: Text = column("Device of the training, such as cpu or cuda:0")
+    split_sha256: Text = column(SPLIT)
     checkpoint_sha256: Text = column("SHA-256 of checkpoint_final.pth")
     data_fingerprint: Text = column("SHA-256 over cases, folds and files that the model was trained from")
 
@@ -89,4 +92,4 @@ class TrainedFolds(Table):
         """Name and key."""
 
         name = "nnunet.trained_folds"
-        unique = ["configuration", "fold"]  # noqa: RUF012
+        unique = ["configuration", "fold"]

@@ -28,7 +28,7 @@ class ExamPredictions(Table):
         """Name and key."""
 
         name = "prediction.exam_predictions"
-        unique = ["exam_id", "predictor"]  # noqa: RUF012
+        unique = ["exam_id", "predictor"]
 
 
 class FoldEnsembles(Table):
@@ -48,4 +48,4 @@ class FoldEnsembles(Table):
         """Name and key."""
 
         name = "prediction.fold_ensembles"
-        unique = ["exam_id", "predictor"]  # noqa: RUF012
+        unique = ["exam_id", "predictor"]

@@ -19,4 +19,4 @@ class Database(Table):
         """Name and key."""
 
         name = "warehouse.database"
-        unique = ["table_name"]  # noqa: RUF012
+        unique = ["table_name"]

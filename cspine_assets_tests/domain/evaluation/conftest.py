@@ -25,6 +25,7 @@ def metrics_of():
                 "predictor": predictor,
                 "structure": structure,
                 "profile": profile,
+                "split_sha256": "s",
                 "annotation_provenance": provenance,
                 "status": "both_empty" if value is None else ("missed" if value == 0 else "ok"),
                 "dice_volumetric": value,

@@ -20,6 +20,7 @@ CASE = ScoredCase(
     fold=None,
     predictor="2d",
     profile="demo",
+    split_sha256="s",
     annotation_provenance="expert",
 )
 
