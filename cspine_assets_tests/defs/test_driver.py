@@ -80,7 +80,8 @@ def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
 
     reports = materialize(home, instance=instance, schemas=BEFORE_MODELS)
     failures = {report.stage.name: report.failures for report in reports if report.failures}
-    assert set(failures) == {"imaging.volumes", "imaging.header_findings"}
+    assert "imaging.volumes" in failures
+    assert all(bad in line for lines in failures.values() for line in lines)
     assert bad in failures["imaging.volumes"][0]
     assert standing(instance, Volumes) == standing(instance, Masks) == everybody - {bad}
     row = home.lake.read(Volumes, [bad])
