@@ -26,7 +26,7 @@ class DemoRun:
     output: str
 
 
-def run_cspine(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def run_cspine(*arguments: str, timeout: float = 1200) -> subprocess.CompletedProcess[str]:
     """Runs the command as a person would; wide, so that no table is folded."""
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
@@ -55,7 +55,7 @@ def within(seconds: float, condition: Callable[[], object]) -> bool:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     root = tmp_path_factory.mktemp("demo") / "home"
-    result = run_cspine("demo", "--home", str(root), timeout=900)
+    result = run_cspine("demo", "--home", str(root), timeout=2400)
     print(result.stdout)
     assert result.returncode == 0, result.stdout + result.stderr
     return DemoRun(Home(root), result.stdout)

@@ -19,7 +19,7 @@ from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.warehouse.read import query
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow, pytest.mark.timeout(3000)]
 
 REAL = os.environ.get("CSPINE_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -99,7 +99,7 @@ def test_predictions_lie_on_the_grid_of_their_volumes(demo: DemoRun):
 
 def test_a_second_demo_starts_no_run(demo: DemoRun, instance: dg.DagsterInstance):
     before = instance.get_runs_count()
-    result = run_cspine("demo", "--home", str(demo.home.root), timeout=120)
+    result = run_cspine("demo", "--home", str(demo.home.root), timeout=600)
     assert result.returncode == 0, result.stderr
     assert instance.get_runs_count() == before
     assert "evaluation.exam_metrics" in result.stdout
@@ -213,7 +213,7 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
         [CSPINE, "demo", "--home", str(home.root)], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        assert within(120, lambda: log.stat().st_size > before + 500)
+        assert within(300, lambda: log.stat().st_size > before + 500)
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("children.train" in " ".join(child.cmdline()) for child in family)
     finally:
@@ -221,7 +221,7 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
         process.wait()
     assert within(10, lambda: not any(alive(child) for child in family)), "the killed demo left processes behind"
 
-    again = run_cspine("demo", "--home", str(home.root), timeout=600)
+    again = run_cspine("demo", "--home", str(home.root), timeout=1200)
     assert again.returncode == 0, again.stdout + again.stderr
     assert kept == {path: fingerprint_file(path) for path in kept}
     assert (next(results.glob("*__2d")) / "fold_0" / "checkpoint_final.pth").exists()
