@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from gen3_server import SECRET, TOKEN_PATH, Commons, serve
 from typer.testing import CliRunner
 
 from cspine_assets.cli.app import app
@@ -15,6 +14,7 @@ from cspine_assets.domain.cohort import download as download_module
 from cspine_assets.domain.cohort.download import download, read_manifest
 from cspine_assets.domain.cohort.signing import gen3_signer
 from cspine_assets.domain.errors import SourceError
+from cspine_assets_tests.domain.cohort.gen3_server import SECRET, TOKEN_PATH, Commons, serve
 
 OBJECTS = {f"dg.TEST/{name}": name.encode() * 1000 for name in ("alpha", "beta", "gamma")}
 

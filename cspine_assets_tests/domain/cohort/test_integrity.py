@@ -1,10 +1,10 @@
 import pandas as pd
 import pytest
-from whole_cohort import examine_folder
 
 from cspine_assets.domain.cohort.findings import Finding, findings_frame
 from cspine_assets.domain.cohort.integrity import require_no_blocking
 from cspine_assets.domain.errors import TableError
+from cspine_assets_tests.domain.cohort.whole_cohort import examine_folder
 
 FIRST = "593973-000001_Study-MR-1_Series-1"
 

@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from whole_cohort import examine_folder
 
 from cspine_assets.domain.cohort.integrity import CHECKS
 from cspine_assets.domain.cohort.split_files import place_exams, read_split_file
@@ -12,6 +11,7 @@ from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
 from cspine_assets.domain.phantom.defects import DEFECTS, SPLIT_FILE, plant_defects
 from cspine_assets.domain.phantom.plan import plan_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
+from cspine_assets_tests.domain.cohort.whole_cohort import examine_folder
 
 SETTINGS = CohortSettings(patients=8, seed=5, matrix=32, slices_min=5, slices_max=6, expert_fraction=0.75)
 EXAMS = plan_cohort(SETTINGS).exams

@@ -3,12 +3,12 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_exams import cohort
 
 from cspine_assets.domain.cohort.integrity import find_leaks
 from cspine_assets.domain.cohort.split_files import GivenSplit, read_split_file
 from cspine_assets.domain.cohort.splits import PUBLISHED, make_splits, split_fingerprint
 from cspine_assets.domain.errors import SourceError, TableError
+from cspine_assets_tests.domain.cohort.synthetic_exams import cohort
 
 EXAMS, PROVENANCE = cohort([2] + [1] * 19, ["expert"] * 15 + ["model"] * 6)
 NAMES = EXAMS["exam_id"].tolist()

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_exams import cohort
 
 from cspine_assets.domain.cohort.integrity import find_leaks
 from cspine_assets.domain.cohort.splits import (
@@ -15,6 +14,7 @@ from cspine_assets.domain.cohort.splits import (
     split_fingerprint,
 )
 from cspine_assets.domain.errors import TableError
+from cspine_assets_tests.domain.cohort.synthetic_exams import cohort
 
 SMALL = replace(PUBLISHED, test_fraction=0.3, fold_count=3)
 

@@ -1,11 +1,11 @@
 import pytest
-from whole_cohort import examine_folder
 
 from cspine_assets.domain.cohort.exams import build_patients
 from cspine_assets.domain.cohort.integrity import find_leaks
 from cspine_assets.domain.cohort.splits import PUBLISHED, make_splits
 from cspine_assets.domain.phantom.cohort import write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
+from cspine_assets_tests.domain.cohort.whole_cohort import examine_folder
 
 
 @pytest.mark.parametrize("archived", [False, True])
