@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from phantom_cohort import write
+
+from cspine_assets_tests.domain.phantom.phantom_cohort import write
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from phantom_cohort import SETTINGS
 
 from cspine_assets.domain.anatomy import DISC_LEVELS, LABELS, VERTEBRAE, Structure
 from cspine_assets.domain.phantom.degradation import model_mask
@@ -14,6 +13,7 @@ from cspine_assets.domain.phantom.masks import mask_solids
 from cspine_assets.domain.phantom.plan import plan_cohort
 from cspine_assets.domain.phantom.scene import draw_scene
 from cspine_assets.domain.phantom.truth import exam_truth
+from cspine_assets_tests.domain.phantom.phantom_cohort import SETTINGS
 
 
 def dice(first, second):

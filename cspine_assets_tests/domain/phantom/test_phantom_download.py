@@ -8,13 +8,13 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
-from phantom_cohort import SETTINGS
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.dcm2niix import run_dcm2niix
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.phantom import cohort as cohort_module
 from cspine_assets.domain.phantom.cohort import write_cohort
+from cspine_assets_tests.domain.phantom.phantom_cohort import SETTINGS
 
 
 def digests(root):
