@@ -29,7 +29,10 @@ def materialize(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="How a split is made. published: 100 of 491 expert exams tested on; all_expert: none."),
+        typer.Option(
+            help="How a split is made. published: 100 of 491 expert exams tested on; all_expert: none; all_masks: a "
+            "fifth of all exams, whoever drew their masks, and no score is a test score."
+        ),
     ] = None,
     profile: Annotated[str | None, typer.Option(help="full: as published; demo: small, for trying out.")] = None,
     only: Annotated[

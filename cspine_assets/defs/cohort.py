@@ -174,7 +174,7 @@ def _markdown(frame: pd.DataFrame, *columns: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(rows.to_markdown(index=False, floatfmt=".4g", missingval=""))
 
 
-@table_asset(Findings, deps=[*_RELEASE, Exams, AnnotationProvenance], version="2", source=_given)
+@table_asset(Findings, deps=[*_RELEASE, Exams, AnnotationProvenance], version="3", source=_given)
 def findings(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Links, pairs, sums, files on the disk and their checksums, provenance, and the published counts."""
     frames = [_exams(study).findings, _provenance(study).findings, examine(_tables(study))]
@@ -190,7 +190,7 @@ def findings(_context: dg.AssetExecutionContext, study: Study) -> Made:
     )
 
 
-@table_asset(Integrity, deps=[*_RELEASE, Exams, Findings], version="1")
+@table_asset(Integrity, deps=[*_RELEASE, Exams, AnnotationProvenance, Findings], version="1")
 def integrity(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """What each check looked at and found; each has a light of its own on the page."""
     frame = summarize(_tables(study), study.read(Findings))
@@ -210,6 +210,7 @@ def _tables(study: Study) -> CohortTables:
         clinical_manifest=study.read(ClinicalManifest),
         files=study.read(Files),
         exams=study.read(Exams),
+        provenance=study.read(AnnotationProvenance),
     )
 
 

@@ -28,7 +28,7 @@ class HomeSettings:
         source: Absolute path of the MIDRC download, read only.
         provenance: Absolute path of a file that says who drew the masks, or None.
         splits: Absolute path of the user's own split, or None to have one made.
-        preset: How a split is made: ``published`` or ``all_expert``.
+        preset: How a split is made: ``published``, ``all_expert`` or ``all_masks``.
     """
 
     profile: str

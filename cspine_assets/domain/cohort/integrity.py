@@ -21,7 +21,7 @@ from cspine_assets.domain.tables.cohort import Integrity
 
 @dataclass(frozen=True, kw_only=True)
 class CohortTables:
-    """The tables that are held against each other; the six of the release, its files, and the exams made of them."""
+    """The tables that are held against each other; the six of the release, its files, and what was made of them."""
 
     cases: pd.DataFrame
     studies: pd.DataFrame
@@ -31,6 +31,7 @@ class CohortTables:
     clinical_manifest: pd.DataFrame
     files: pd.DataFrame
     exams: pd.DataFrame
+    provenance: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,13 @@ CHECKS: Final[tuple[Check, ...]] = (
         "patients",
         lambda tables: len(tables.cases),
         lambda tables: compare_with_published(
-            tables.cases, tables.studies, tables.series, tables.annotation_files, tables.image_manifest, tables.files
+            tables.cases,
+            tables.studies,
+            tables.series,
+            tables.annotation_files,
+            tables.image_manifest,
+            tables.files,
+            tables.provenance,
         ),
         lambda tables: (
             recognize_release(tables.cases, tables.series, tables.annotation_files, tables.files).description

@@ -51,8 +51,9 @@ PUBLISHED_COUNTS: Final[dict[str, int]] = {
 PUBLISHED_MEANS: Final[dict[str, float]] = {"age, mean": 54.5156, "age, SD (n-1)": 16.3665}
 """Years, over the patients whose age is not withheld, to the four decimals that the notebook printed."""
 
-EXPERT_MASKS, MODEL_MASKS = 491, 764
-"""Masks drawn by experts and by the authors' model; no table of the release of 2025-03-21 tells them apart."""
+PUBLISHED_PROVENANCE: Final[dict[str, int]] = {"expert masks": 491, "model masks": 764}
+"""Masks drawn by experts and by the authors' model. No table of the release of 2025-03-21 tells them apart, so they
+are asked only of a cohort for which a source does."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,28 @@ def compare_with_published(
     annotation_files: pd.DataFrame,
     image_manifest: pd.DataFrame,
     files: pd.DataFrame,
+    provenance: pd.DataFrame,
 ) -> list[Finding]:
-    """Finds counts that are not those published; none of a cohort that is not the published release."""
+    """Finds counts that are not those published; none of a cohort that is not the published release.
+
+    Args:
+        cases: Rows of ``midrc.cases``.
+        studies: Rows of ``midrc.imaging_studies``.
+        series: Rows of ``midrc.mr_series``.
+        annotation_files: Rows of ``midrc.annotation_files``.
+        image_manifest: Rows of ``midrc.image_manifest``.
+        files: Rows of ``midrc.files``.
+        provenance: Rows of ``cohort.annotation_provenance``; masks of whom nothing is known are not counted.
+    """
     if not recognize_release(cases, series, annotation_files, files).is_published:
         return []
-    found = count_release(cases, studies, series, annotation_files, image_manifest)
+    found = {
+        **count_release(cases, studies, series, annotation_files, image_manifest),
+        **count_provenance(provenance),
+    }
     ages = cases["age_at_index"].dropna().astype("float64")
     means = {"age, mean": round(float(ages.mean()), 4), "age, SD (n-1)": round(float(ages.std(ddof=1)), 4)}
-    expected: dict[str, float] = {**PUBLISHED_COUNTS, **PUBLISHED_MEANS}
+    expected: dict[str, float] = {**PUBLISHED_COUNTS, **PUBLISHED_PROVENANCE, **PUBLISHED_MEANS}
     return [
         Finding(
             "published_counts",
@@ -151,3 +166,10 @@ def count_release(
         if column in ("sex", "race", "ethnicity"):
             counts[name] = int((cases[column] == value).sum())
     return counts
+
+
+def count_provenance(provenance: pd.DataFrame) -> dict[str, int]:
+    """Returns what ``PUBLISHED_PROVENANCE`` holds, counted; empty where nothing says who drew any mask."""
+    counts = provenance["provenance"].value_counts()
+    known = {f"{name} masks": int(counts.get(name, 0)) for name in ("expert", "model")}
+    return known if any(known.values()) else {}

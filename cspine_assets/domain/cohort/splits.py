@@ -62,7 +62,10 @@ PUBLISHED: Final = SplitSettings(
 ALL_EXPERT: Final = replace(PUBLISHED, name="all_expert", test_fraction=0.0)
 """Every expert exam in the folds, none tested on: for a model to use, judged by cross-validation alone."""
 
-PRESETS: Final = {preset.name: preset for preset in (PUBLISHED, ALL_EXPERT)}
+ALL_MASKS: Final = replace(PUBLISHED, name="all_masks", reference_provenance=("expert", "model", "unknown"))
+"""Every mask counts, whoever drew it: for a download of which nobody can say. No score of it is called a test score."""
+
+PRESETS: Final = {preset.name: preset for preset in (PUBLISHED, ALL_EXPERT, ALL_MASKS)}
 
 
 def make_splits(
@@ -272,5 +275,6 @@ def _no_reference(frame: pd.DataFrame, settings: SplitSettings) -> str:
     return (
         f"cohort.splits: expected exams whose mask is by {' or '.join(settings.reference_provenance)}, got "
         f"{counts or 'no exams'}. Give a file that says who drew the masks (CSPINE_PROVENANCE): a saved "
-        "Guppy answer or a list of the expert masks' file names."
+        "Guppy answer or a list of the expert masks' file names. Without one, the preset all_masks takes every mask "
+        "for a reference; its scores are then named after who drew the masks, and none is a test score."
     )

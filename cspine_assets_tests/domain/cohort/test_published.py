@@ -38,6 +38,7 @@ def release():
         "annotation_files": pd.DataFrame({"object_id": ["dg.MD1R/1"] * 2510}),
         "image_manifest": pd.DataFrame(index=range(19133)),
         "files": pd.DataFrame({"kind": ["table"], "name": ["case_RSNA_20250321.tsv"]}),
+        "provenance": pd.DataFrame({"provenance": ["expert"] * 491 + ["model"] * 764}),
     }
 
 
@@ -58,6 +59,20 @@ def test_a_count_that_differs_is_the_one_found(release):
     found = {finding.subject for finding in compare_with_published(**release)}
     # the ages of this release are made up
     assert found == {"sex Female", "sex Male", "age, mean", "age, SD (n-1)"}
+
+
+def test_masks_that_nobody_can_tell_apart_are_not_counted(release):
+    release["cases"]["age_at_index"] = pd.array([None] * 1232, dtype="Float64")
+    release["provenance"] = pd.DataFrame({"provenance": ["unknown"] * 1255})
+    found = {finding.subject for finding in compare_with_published(**release)}
+    assert not found & {"expert masks", "model masks"}
+
+
+def test_a_list_that_lacks_an_expert_mask_is_found(release):
+    release["provenance"].loc[0, "provenance"] = "model"
+    found = {finding.subject: finding.message for finding in compare_with_published(**release)}
+    assert "expected 491 as published, got 490" in found["expert masks"]
+    assert "expected 764 as published, got 765" in found["model masks"]
 
 
 @pytest.mark.parametrize(

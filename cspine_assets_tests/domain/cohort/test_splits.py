@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cspine_assets.domain.cohort.integrity import find_leaks
 from cspine_assets.domain.cohort.splits import (
     ALL_EXPERT,
+    ALL_MASKS,
     PUBLISHED,
     build_split_balance,
     make_splits,
@@ -129,6 +130,13 @@ def test_a_cohort_without_reference_masks_is_told_what_to_give():
     exams, provenance = cohort([1] * 12, ["unknown"] * 12)
     with pytest.raises(TableError, match=r"12 unknown.*CSPINE_PROVENANCE"):
         make_splits(exams, provenance, settings=SMALL)
+
+
+def test_all_masks_serves_a_cohort_of_which_nobody_can_say_who_drew_them():
+    exams, provenance = cohort([1] * 20, ["unknown"] * 20)
+    split = make_splits(exams, provenance, settings=ALL_MASKS)
+    assert split["part"].value_counts().to_dict() == {"development": 16, "test": 4}
+    assert set(split["annotation_provenance"]) == {"unknown"}
 
 
 def test_too_few_patients_for_the_folds_are_refused():

@@ -54,6 +54,7 @@ def examine_folder(folder: Path, provenance_file: Path | None, memory: Path) -> 
         clinical_manifest=frame[ClinicalManifest],
         files=list_files(source, hashed=HASHED, memory=ChecksumMemory(memory)),
         exams=built.frame,
+        provenance=provenance.frame,
     )
     parts = [part for part in (built.findings, provenance.findings, examine(tables)) if not part.empty]
     findings = pd.concat(parts, ignore_index=True) if parts else built.findings
