@@ -70,6 +70,7 @@ class _Pairs:
                     split_sha256=row.split_sha256,
                     annotation_provenance=row.provenance,
                 ),
+                with_surfaces=not with_levels,
                 with_levels=with_levels,
             )
             for row in rows_of(self.rows[self.rows["patient_id"] == patient_id])
@@ -79,12 +80,12 @@ class _Pairs:
 @patient_asset(
     ExamMetrics,
     deps=_SCORED,
-    version="1",
+    version="2",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
 def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
-    """Both Dice definitions, IoU and volumes of every predictor, by cross-validation and on the test set."""
+    """Overlap, volumes and surface distances of every predictor, by cross-validation and on the test set."""
     pairs = _Pairs.of(study)
     for patient_id in patient_ids:
         frame = pairs.score(study, patient_id, with_levels=False).exams

@@ -70,6 +70,11 @@ class Geometry:
         """Volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
+    @property
+    def diagonal_mm(self) -> float:
+        """Length of the volume's diagonal, from corner to corner: no two voxels lie further apart."""
+        return float(np.linalg.norm(np.multiply(self.shape, self.spacing_mm)))
+
     def difference(self, other: Geometry) -> str | None:
         """Returns what differs from another grid in one phrase, or None where they are the same within tolerance."""
         if self.shape != other.shape:

@@ -18,6 +18,7 @@ from cspine_assets.domain.evaluation.level_score import LevelScore
 from cspine_assets.domain.evaluation.levels import measure_levels
 from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
 from cspine_assets.domain.evaluation.pair import read_mask_pair
+from cspine_assets.domain.evaluation.surface import NOTHING_TO_MEASURE, SurfaceDistance, measure_surfaces
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 
@@ -53,11 +54,15 @@ class MaskScore:
 
     Attributes:
         overlap: Overlap of each structure.
+        surfaces: Surface distances of each structure, empty where none were asked for.
         levels: Levels of the discs, empty where none were asked for.
+        diagonal_mm: Diagonal of the volume.
     """
 
     overlap: dict[Structure, Overlap]
+    surfaces: dict[Structure, SurfaceDistance]
     levels: list[LevelScore]
+    diagonal_mm: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def score_masks(
     prediction_path: Path | None,
     *,
     labels: Mapping[Structure, int] = LABELS,
+    with_surfaces: bool = True,
     with_levels: bool = True,
 ) -> MaskScore:
     """Returns all measures of two mask files.
@@ -81,6 +87,7 @@ def score_masks(
         reference_path: Mask that is taken as true.
         prediction_path: Mask that is judged; None stands for a missing prediction and scores as an empty one.
         labels: Number of each structure in both files; by default the study's.
+        with_surfaces: Whether surface distances are measured too.
         with_levels: Whether levels are measured too.
 
     Raises:
@@ -94,28 +101,48 @@ def score_masks(
         slice_axis=pair.geometry.slice_axis,
         voxel_volume_mm3=pair.geometry.voxel_volume_mm3,
     )
-    levels = measure_levels(pair.reference, pair.prediction, pair.geometry) if with_levels else []
-    return MaskScore({structure: overlap[structure] for structure in labels}, levels)
+    surfaces = (
+        measure_surfaces(pair.reference, pair.prediction, spacing_mm=pair.geometry.spacing_mm) if with_surfaces else {}
+    )
+    return MaskScore(
+        overlap={structure: overlap[structure] for structure in labels},
+        surfaces={structure: surfaces[structure] for structure in labels if structure in surfaces},
+        levels=measure_levels(pair.reference, pair.prediction, pair.geometry) if with_levels else [],
+        diagonal_mm=pair.geometry.diagonal_mm,
+    )
 
 
 def score_case(
-    reference_path: Path, prediction_path: Path | None, case: ScoredCase, *, with_levels: bool = True
+    reference_path: Path,
+    prediction_path: Path | None,
+    case: ScoredCase,
+    *,
+    with_surfaces: bool = True,
+    with_levels: bool = True,
 ) -> MetricFrames:
-    """Returns the metric rows of one exam and predictor: two of overlap, eighteen of levels.
+    """Returns the metric rows of one exam and predictor: two of the whole structures, eighteen of levels.
 
     Args:
         reference_path: Mask that is taken as true, with the study's labels.
         prediction_path: Mask that is judged; None stands for a missing prediction.
         case: Whose they are.
+        with_surfaces: Whether surface distances are measured too; without, their columns are empty.
         with_levels: Whether levels are measured too; they take most of the time.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
     """
-    score = score_masks(reference_path, prediction_path, with_levels=with_levels)
+    score = score_masks(reference_path, prediction_path, with_surfaces=with_surfaces, with_levels=with_levels)
     identity = asdict(case)
     exams = [
-        {**identity, "structure": structure.value, **asdict(measured)} for structure, measured in score.overlap.items()
+        {
+            **identity,
+            "structure": structure.value,
+            **asdict(measured),
+            **asdict(score.surfaces.get(structure, NOTHING_TO_MEASURE)),
+            "diagonal_mm": score.diagonal_mm,
+        }
+        for structure, measured in score.overlap.items()
     ]
     levels = [{**identity, **_level_columns(level)} for level in score.levels]
     return MetricFrames(_frame(ExamMetrics, exams), _frame(LevelMetrics, levels))

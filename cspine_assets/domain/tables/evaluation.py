@@ -43,6 +43,29 @@ class ExamMetrics(Table):
     volume_difference_relative: Number = column(
         "(prediction - reference) / reference; missing when the reference is empty", nullable=True
     )
+    hd95_mm: Number = column(
+        "Larger of the two directed 95th percentiles of the distance between surfaces; infinite when one is empty, "
+        "missing when both are",
+        unit="mm",
+        nullable=True,
+        ge=0,
+    )
+    assd_mm: Number = column(
+        "Mean of the two directed mean distances between surfaces; infinite when one is empty, missing when both are",
+        unit="mm",
+        nullable=True,
+        ge=0,
+    )
+    nsd_1mm: Number = column(
+        "Surface voxels of both masks within 1 mm of the other surface, divided by all; missing when both are empty",
+        nullable=True,
+        ge=0,
+        le=1,
+    )
+    nsd_2mm: Number = column("The same within 2 mm", nullable=True, ge=0, le=1)
+    diagonal_mm: Number = column(
+        "Diagonal of the volume: stands for an infinite distance in a mean, as the worst case", unit="mm", gt=0
+    )
 
     class Config:
         """Name and key."""

@@ -34,6 +34,11 @@ def metrics_of():
                 "volume_reference_mm3": 1000.0,
                 "volume_prediction_mm3": 1000.0,
                 "volume_difference_relative": 0.0,
+                "hd95_mm": None if value is None else (float("inf") if value == 0 else 10 * (1 - value)),
+                "assd_mm": None if value is None else (float("inf") if value == 0 else 2 * (1 - value)),
+                "nsd_1mm": value,
+                "nsd_2mm": value,
+                "diagonal_mm": 400.0,
             }
             for predictor, structures in values.items()
             for structure, column in structures.items()
