@@ -46,12 +46,24 @@ class EpochFinished(Frozen):
     seconds: float
 
 
+class CaseStage(Frozen):
+    """A stage of one case began, or still goes on: repeated while it does, as the sign of life of a long one."""
+
+    kind: Literal["case_stage"] = "case_stage"
+    case_id: str
+    stage: str
+
+
 class CasePredicted(Frozen):
-    """All requested masks of one case are on the disk."""
+    """All requested masks of one case are on the disk.
+
+    ``reused``: they lay there already, made from the same inputs, and nothing was predicted.
+    """
 
     kind: Literal["case_predicted"] = "case_predicted"
     case_id: str
     seconds: float
+    reused: bool = False
 
 
 class CaseFailed(Frozen):
@@ -62,7 +74,7 @@ class CaseFailed(Frozen):
     reason: str
 
 
-ChildMessage = Annotated[Note | EpochFinished | CasePredicted | CaseFailed, Field(discriminator="kind")]
+ChildMessage = Annotated[Note | EpochFinished | CaseStage | CasePredicted | CaseFailed, Field(discriminator="kind")]
 
 
 class Finished(Frozen):
@@ -80,5 +92,18 @@ class Failed(Frozen):
 
 
 ChannelLine = Annotated[
-    Note | EpochFinished | CasePredicted | CaseFailed | Finished | Failed, Field(discriminator="kind")
+    Note | EpochFinished | CaseStage | CasePredicted | CaseFailed | Finished | Failed, Field(discriminator="kind")
 ]
+
+
+def described_message(message: ChildMessage) -> str:
+    """What a message tells of where the child is, in a few words: for the error about one that fell silent."""
+    match message:
+        case Note():
+            return message.text
+        case EpochFinished():
+            return f"{message.configuration} fold {message.fold}, epoch {message.epoch} of {message.epochs} finished"
+        case CaseStage():
+            return f"case {message.case_id}, {message.stage}"
+        case CasePredicted() | CaseFailed():
+            return f"case {message.case_id} finished"

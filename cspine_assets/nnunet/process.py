@@ -23,7 +23,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
-from cspine_assets.nnunet.messages import ChannelLine, ChildMessage, Failed, Finished
+from cspine_assets.nnunet.messages import ChannelLine, ChildMessage, Failed, Finished, described_message
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -40,6 +40,13 @@ _LINE: TypeAdapter[ChannelLine] = TypeAdapter(ChannelLine)
 
 class ChildStoppedError(ModelError):
     """The child was ended because its caller asked for it."""
+
+
+class ChildLostError(ModelError):
+    """The child died or hung over its work, so that part of the work may be tried again without it.
+
+    A child that ended with an error of its own is a plain ``ModelError``.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +84,8 @@ def run_child(
         supervision: Its log, its listener and its limits.
 
     Raises:
-        ModelError: The child failed, died, hung or was stopped; names the module and the log.
+        ChildLostError: The child died or hung; names the module, what was heard of it last, and the log.
+        ModelError: The child failed or was stopped; names the module and the log.
 
     The child leads its own process group. Whatever ends this call (an exception, an interrupt, the last
     message), the group is gone afterwards; if this process itself is killed, the child notices within a
@@ -92,7 +100,9 @@ def run_child(
         if isinstance(end, Finished):
             child.wait_for_exit()
             return result_type.model_validate_json(end.result_json)
-        raise child.error(end.error if end else child.silent_end())
+        if end is None:
+            raise ChildLostError(child.described(child.silent_end()))
+        raise ModelError(child.described(end.error))
 
 
 class _Child:
@@ -109,18 +119,21 @@ class _Child:
         """Hand on messages until the last line; None if the child ended without one."""
         limit_s, stop = supervision.heartbeat_timeout_s, supervision.stop
         heard = time.monotonic()
+        last = "it had said nothing yet"
         for line in self._lines():
             if stop is not None and stop.is_set():
                 msg = f"{self._module} was stopped on request; its log is {self._log_path}"
                 raise ChildStoppedError(msg)
             if line is None:
                 if limit_s is not None and time.monotonic() - heard > limit_s:
-                    raise self.error(f"silent for more than {limit_s:g} s, taken for hung and ended")
+                    what = f"silent for more than {limit_s:g} s, taken for hung and ended; last heard: {last}"
+                    raise ChildLostError(self.described(what))
                 continue
             heard = time.monotonic()
             message = _LINE.validate_json(line)
             if isinstance(message, Finished | Failed):
                 return message
+            last = described_message(message)
             supervision.on_message(message)
         return None
 
@@ -173,13 +186,13 @@ class _Child:
             return "killed by signal 9; most often the memory was full: use fewer workers or trainings"
         return f"killed by signal {end.si_status}"
 
-    def error(self, what: str) -> ModelError:
-        """The error that names the child, what happened, the log and its last lines."""
+    def described(self, what: str) -> str:
+        """What happened, with the child's name, its log and the log's last lines."""
         with self._log_path.open("rb") as log:
             log.seek(self._log_start)
             tail = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         lines = "\n".join(f"    {line}" for line in tail) or "    (empty)"
-        return ModelError(f"{self._module}: {what}. Log: {self._log_path}; its last lines:\n{lines}")
+        return f"{self._module}: {what}. Log: {self._log_path}; its last lines:\n{lines}"
 
 
 @contextlib.contextmanager

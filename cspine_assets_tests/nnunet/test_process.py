@@ -12,7 +12,7 @@ import pytest
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet import process
 from cspine_assets.nnunet.messages import Note
-from cspine_assets.nnunet.process import ChildStoppedError, Supervision, run_child
+from cspine_assets.nnunet.process import ChildLostError, ChildStoppedError, Supervision, run_child
 from cspine_assets_tests.nnunet.toy_child import ToyRequest, ToyResult
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +75,7 @@ def test_the_output_of_a_child_goes_to_its_log_only(tmp_path, capfd):
 def test_a_failed_child_is_named_with_its_log_and_its_last_lines(tmp_path, deed, said):
     with pytest.raises(ModelError, match=said) as caught:
         run_toy(tmp_path, deed)
+    assert isinstance(caught.value, ChildLostError) == (deed != "fail")
     assert TOY in str(caught.value)
     assert str(tmp_path / "toy.log") in str(caught.value)
     assert "own output" in str(caught.value)
@@ -99,8 +100,8 @@ def test_a_module_that_does_not_exist_is_a_model_error(tmp_path):
         )
 
 
-def test_a_silent_child_is_ended(tmp_path):
-    with pytest.raises(ModelError, match="silent for more than 2 s"):
+def test_a_silent_child_is_ended_and_the_error_says_where_it_was(tmp_path):
+    with pytest.raises(ChildLostError, match=r"silent for more than 2 s.*last heard: at work"):
         run_toy(tmp_path, "sleep", heartbeat_timeout_s=2)
 
 
