@@ -5,7 +5,7 @@ Add a column when a publication needs to say more of itself. Building and readin
 
 from __future__ import annotations
 
-from cspine_assets.domain.tables.base import Integer, Table, Text, column
+from cspine_assets.domain.tables.base import Integer, Table, Text, Truth, column
 
 
 class Database(Table):
@@ -20,3 +20,19 @@ class Database(Table):
 
         name = "warehouse.database"
         unique = ["table_name"]
+
+
+class Report(Table):
+    """One row per section of the study's report, which holds summaries alone and may be passed on."""
+
+    section: Text = column("Section, and its anchor in the page")
+    title: Text = column("Heading")
+    rows: Integer = column("Rows of its table", ge=0)
+    has_picture: Truth = column("Whether it has a picture")
+    content_sha256: Text = column("SHA-256 of what it shows")
+
+    class Config:
+        """Name and key."""
+
+        name = "warehouse.report"
+        unique = ["section"]

@@ -1,0 +1,158 @@
+"""What the study's report says, section by section: each is a question to the published database and how it is shown.
+
+Add a section when the study can answer something new. Answers are counts and summaries alone: no row of a patient or an
+exam may be asked for here, since a report is made to be passed on. How a page looks stands in ``page``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+
+from cspine_assets.domain.report.charts import balance_png, dice_png, level_png
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Attributes:
+        name: Anchor and key.
+        title: Heading.
+        text: What a reader has to know to read it; a sentence or two.
+        statement: SQL on the published database; its answer is the table.
+        draw: Makes a PNG of the answer to ``drawn``, where a picture tells more than the table.
+        drawn: SQL of what the picture shows; the table's own where it is empty.
+    """
+
+    name: str
+    title: str
+    text: str
+    statement: str
+    draw: Callable[[pd.DataFrame], bytes] | None = None
+    drawn: str = ""
+
+
+_MEAN_SD: Final = "printf('%.3f ± %.3f', mean, sd_sample)"
+
+SECTIONS: Final[tuple[Section, ...]] = (
+    Section(
+        "cohort",
+        "Who is in the study",
+        "Every patient is on one side with all exams. A score on masks that no expert drew is no test score.",
+        "select part, annotation_provenance as masks_by, count(distinct patient_id) as patients, count(*) as exams "
+        "from cohort.splits group by all order by all",
+    ),
+    Section(
+        "demographics",
+        "Patients",
+        "Counts of patients with at least one exam in the part; ages are those at the index event, over patients whose "
+        "age is not withheld.",
+        """
+        select variable, value,
+               max(case when grouped_by = 'all' then shown end) as all_patients,
+               max(case when group_value = 'development' then shown end) as development,
+               max(case when group_value = 'test' then shown end) as test
+        from (select variable, value, grouped_by, group_value,
+                     case when mean is null then printf('%d (%.0f %%)', patient_count, 100 * share)
+                          else printf('%.1f ± %.1f', mean, sd_sample) end as shown
+              from cohort.demographics where grouped_by in ('all', 'part'))
+        group by all order by variable, value
+        """,
+    ),
+    Section(
+        "balance",
+        "How alike test set and folds are",
+        "Standardized difference of each stratum against all other annotated patients; within ±0.1, the grey band, "
+        "parts are taken as balanced.",
+        "select part, count(*) as strata, max(abs(standardized_difference)) as largest_difference, "
+        "count(*) filter (where abs(standardized_difference) > 0.1) as over_one_tenth "
+        "from cohort.split_balance group by all order by part",
+        balance_png,
+        "select variable, value, part, standardized_difference from cohort.split_balance order by all",
+    ),
+    Section(
+        "integrity",
+        "The download",
+        "Every check that the tables and files were put to; what was found stands in cohort.findings.",
+        "select check_name, checked_count as checked, checked_what as of_what, blocking_count as blocking, "
+        "warning_count as warnings from cohort.integrity",
+    ),
+    Section(
+        "imaging",
+        "Volumes and masks",
+        "An exam that is not ok stays out with its reason in imaging.volumes or imaging.masks; the others go on.",
+        """
+        select 'volume' as made, status, origin, equals_shipped as against_shipped, count(*) as exams
+        from imaging.volumes group by all
+        union all
+        select 'mask', status, null, null, count(*) from imaging.masks group by all order by all
+        """,
+    ),
+    Section(
+        "test",
+        "Test set",
+        "Mean ± standard deviation (n - 1) over exams. dice_slice_mean is the published study's Dice, in which an "
+        "empty slice counts as 1; dice_volumetric is the Dice over the volume. Macro is each exam's mean of both.",
+        f"""
+        select set_name, predictor, structure, max(n) as exams, max(n_missed) as missed,
+               max({_MEAN_SD}) filter (metric = 'dice_volumetric') as dice_volumetric,
+               max(median) filter (metric = 'dice_volumetric') as median_volumetric,
+               max({_MEAN_SD}) filter (metric = 'dice_slice_mean') as dice_slice_mean,
+               max(median) filter (metric = 'dice_slice_mean') as median_slice_mean
+        from evaluation.test_summary group by all order by set_name, structure, predictor
+        """,  # noqa: S608 - the pieces are this module's own
+        dice_png,
+        "select set, predictor, structure, dice_volumetric from evaluation.exam_metrics where set = 'test'",
+    ),
+    Section(
+        "folds",
+        "Cross-validation",
+        "Each exam is scored by the fold that did not see its patient.",
+        f"""
+        select set_name, structure, predictor, max(n) filter (fold = 'all') as exams,
+               {", ".join(f"max(mean) filter (fold = '{fold}') as fold_{fold}" for fold in range(5))},
+               max({_MEAN_SD}) filter (fold = 'all') as all_folds
+        from evaluation.fold_summary where metric = 'dice_volumetric'
+        group by all order by set_name, structure, predictor
+        """,  # noqa: S608 - the pieces are this module's own
+    ),
+    Section(
+        "comparison",
+        "Are the models different?",
+        "Paired: the same exams under both models, Wilcoxon signed-rank, corrected after Holm; the effect is the "
+        "matched-pairs rank-biserial correlation. paper: the published, unpaired protocol.",
+        "select set_name, structure, predictor_a as a, predictor_b as b, protocol, n as exams, median_difference, "
+        "ci_low, ci_high, coalesce(p_value_holm, p_value) as p, effect_size as effect, significant "
+        "from evaluation.model_comparison where metric = 'dice_volumetric' "
+        "order by protocol = 'paper', set_name, structure, a, b",
+    ),
+    Section(
+        "levels",
+        "Disc by disc",
+        "Median Dice of each disc level with its quartiles, by the ensemble. A level that could not be scored is "
+        "listed with its reason in evaluation.level_metrics; unsure counts levels whose name may be wrong.",
+        """
+        select view, level, count(dice) as scored, count(*) - count(dice) as not_scored,
+               count(*) filter (severity = 'name_unsure') as unsure, median(dice) as median_dice,
+               quantile_cont(dice, 0.25) as q1, quantile_cont(dice, 0.75) as q3
+        from evaluation.level_metrics
+        where predictor = 'ensemble' and protocol = 'anatomical' and structure = 'intervertebral_disc'
+        group by all order by view, level
+        """,
+        level_png,
+    ),
+    Section(
+        "models",
+        "Models",
+        "Ten models: two configurations, five folds. The validation Dice is nnU-Net's own.",
+        "select configuration, fold, profile, epochs, round(seconds / 3600, 2) as hours, device, "
+        "validation_dice_vertebral_body as dice_bodies, validation_dice_intervertebral_disc as dice_discs, "
+        "left(checkpoint_sha256, 8) as checkpoint, left(data_fingerprint, 8) as data from nnunet.trained_folds "
+        "order by configuration, fold",
+    ),
+)
+"""In the order of the study."""

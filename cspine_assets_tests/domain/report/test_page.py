@@ -1,0 +1,81 @@
+import re
+
+import pandas as pd
+import pytest
+
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.report.page import DEMO_WARNING, write_report
+from cspine_assets.domain.report.sections import SECTIONS
+from cspine_assets.domain.tables.base import empty_frame
+from cspine_assets.domain.tables.catalog import all_tables
+from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.domain.tables.evaluation import ExamMetrics, SummaryOnTest
+from cspine_assets.domain.tables.warehouse import Database, Report
+from cspine_assets.domain.warehouse.publish import publish_database
+
+PATIENT, EXAM = "593973-000007", "593973-000007_Study-MR-1_Series-1"
+
+
+def row(table, **values):
+    """One row of a table: what is not said is missing, or a value of its type."""
+    frame = empty_frame(table)
+    usual = {"string": "x", "Int64": 1, "Float64": 0.5, "boolean": False}
+    kinds = {name: str(dtype).split("[")[0] for name, dtype in frame.dtypes.items()}
+    return pd.DataFrame([{name: usual[kind] for name, kind in kinds.items()} | values]).astype(frame.dtypes.to_dict())
+
+
+@pytest.fixture
+def database(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    frames[Splits] = row(
+        Splits, exam_id=EXAM, patient_id=PATIENT, part="test", fold=None, annotation_provenance="expert"
+    )
+    same = {"set_name": "test", "structure": "vertebral_body", "predictor": "ensemble", "profile": "demo"}
+    frames[SummaryOnTest] = pd.concat(
+        [
+            row(SummaryOnTest, **same, metric="dice_volumetric", mean=0.912, sd_sample=0.034, median=0.921),
+            row(SummaryOnTest, **same, metric="dice_slice_mean", mean=0.876, sd_sample=0.021, median=0.881),
+        ]
+    )
+    frames[ExamMetrics] = row(
+        ExamMetrics, exam_id=EXAM, patient_id=PATIENT, set="test", structure="vertebral_body", predictor="ensemble"
+    )
+    path = tmp_path / "cspine.duckdb"
+    publish_database(frames, path)
+    return path
+
+
+def test_the_report_shows_what_the_database_says(database, tmp_path):
+    frame = write_report(database, tmp_path / "study.html", profile="full").set_index("section")
+    page = (tmp_path / "study.html").read_text()
+    assert "0.912 ± 0.034" in page
+    assert "0.876 ± 0.021" in page
+    assert frame.loc["test", "rows"] == 1
+    assert frame.loc["test", "has_picture"]
+    assert frame.loc["levels", "rows"] == 0
+    assert not frame.loc["levels", "has_picture"]
+    assert "Nothing to show" in page
+
+
+def test_a_demo_report_says_so_at_its_head(database, tmp_path):
+    for profile, warned in (("demo", True), ("full", False)):
+        write_report(database, tmp_path / "study.html", profile=profile)
+        assert (DEMO_WARNING in (tmp_path / "study.html").read_text()) is warned
+
+
+def test_no_patient_and_no_exam_is_named(database, tmp_path):
+    write_report(database, tmp_path / "study.html", profile="full")
+    assert not re.search(r"593973-\d{6}", (tmp_path / "study.html").read_text())
+
+
+def test_the_page_stands_by_itself(database, tmp_path):
+    write_report(database, tmp_path / "study.html", profile="full")
+    page = (tmp_path / "study.html").read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)", page)
+    assert set(re.findall(r'href="#(\w+)"', page)) == {section.name for section in SECTIONS}
+
+
+def test_without_a_database_nothing_is_written(tmp_path):
+    with pytest.raises(HomeError):
+        write_report(tmp_path / "none.duckdb", tmp_path / "study.html", profile="full")
+    assert not (tmp_path / "study.html").exists()
