@@ -37,10 +37,11 @@ QUESTIONS = {
         "from evaluation.exam_metrics join cohort.exams using (exam_id) "
         "where predictor = 'ensemble' group by all order by all"
     ),
-    "Which disc level is the hardest?": (
-        "select level, count(dice) as scored, count(*) - count(dice) as not_scored, median(dice) as median_dice "
-        "from evaluation.level_metrics where predictor = 'ensemble' and view = 'mid_sagittal' "
-        "and protocol = 'anatomical' group by level order by level"
+    "Which level is the hardest?": (
+        "select structure, level, count(dice) as scored, count(*) - count(dice) as not_scored, "
+        "median(dice) as median_dice from evaluation.level_metrics "
+        "where predictor = 'ensemble' and view = 'mid_sagittal' and protocol = 'anatomical' "
+        "group by all order by structure desc, level"
     ),
 }
 

@@ -95,12 +95,12 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 @patient_asset(
     LevelMetrics,
     deps=_SCORED,
-    version="1",
+    version="2",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
 def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
-    """Dice per disc level, C2/C3 to C7/T1: scored, or listed with the reason why not."""
+    """Dice per body, C2 to T1, and per disc, C2/C3 to C7/T1: scored, or listed with the reason why not."""
     pairs = _Pairs.of(study)
     for patient_id in patient_ids:
         frame = pairs.score(study, patient_id, with_levels=True).levels
@@ -170,4 +170,4 @@ def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.
 
 
 exam_rows = _rows_check(ExamMetrics, len(STRUCTURES), "Rows are exams x predictors x structures.")
-level_rows = _rows_check(LevelMetrics, 18, "Rows are exams x predictors x levels x views and protocols.")
+level_rows = _rows_check(LevelMetrics, 32, "Rows are exams x predictors x levels x views and protocols.")

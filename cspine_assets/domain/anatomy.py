@@ -36,3 +36,9 @@ VERTEBRAE: Final[tuple[str, ...]] = ("C2", "C3", "C4", "C5", "C6", "C7", "T1")
 
 DISC_LEVELS: Final[tuple[str, ...]] = tuple(f"{upper}/{lower}" for upper, lower in pairwise(VERTEBRAE))
 """Discs between neighbouring bodies, superior to inferior: C2/C3 ... C7/T1."""
+
+LEVELS: Final[dict[Structure, tuple[str, ...]]] = {
+    Structure.VERTEBRAL_BODY: VERTEBRAE,
+    Structure.INTERVERTEBRAL_DISC: DISC_LEVELS,
+}
+"""Names of the levels at which each structure is found, superior to inferior."""

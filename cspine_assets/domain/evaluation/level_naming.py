@@ -1,4 +1,4 @@
-"""Which voxels of a reference and of a prediction belong to which disc level.
+"""Which voxels of a reference and of a prediction belong to which level, for discs and bodies alike.
 
 Add a rule here when it decides the level of a component. What bodies there are is the spine frame's; Dice and the
 rows of the table are the levels'.
@@ -7,6 +7,7 @@ rows of the table are the levels'.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cspine_assets.domain.anatomy import DISC_LEVELS
+from cspine_assets.domain.anatomy import LABELS, LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag
-from cspine_assets.domain.evaluation.spine_frame import SpineFrame
+from cspine_assets.domain.evaluation.spine_frame import SpineFrame, build_spine_frame
 from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size, without_specks
+from cspine_assets.domain.volume import Geometry
 
 CUT_SHARE: Final = 0.2
-"""A component with more than this part of its voxels in each of two levels is two discs and is cut between them."""
+"""A component with more than this part of its voxels in each of two levels is two of its kind, cut between them."""
 
 REACH_MM: Final = 8.0
 """A prediction that touches no reference may be meant for an empty level this near: half the way between discs."""
@@ -28,10 +30,18 @@ REACH_MM: Final = 8.0
 NONE: Final = -1
 """Level of a voxel that belongs to none."""
 
+FIRST_INDEX: Final = {Structure.VERTEBRAL_BODY: 0, Structure.INTERVERTEBRAL_DISC: 1}
+"""Index of the first level of each structure: body 0 is C2, disc 1 the one below it."""
+
+
+def level_indices(structure: Structure) -> range:
+    """Returns the level indices that have a name, in the order of ``LEVELS``."""
+    return range(FIRST_INDEX[structure], FIRST_INDEX[structure] + len(LEVELS[structure]))
+
 
 @dataclass(frozen=True)
-class NamedDiscs:
-    """Discs by level index: 1 is below the first body, 0 above all.
+class NamedPieces:
+    """Pieces of one structure by level index.
 
     Attributes:
         pieces: Components, or parts of them, of each level that has any.
@@ -42,23 +52,93 @@ class NamedDiscs:
     flags: dict[int, set[Flag]] = field(default_factory=lambda: defaultdict(set))
 
     def level_map(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
-        """Returns the level index of every voxel, ``NONE`` where there is no disc."""
+        """Returns the level index of every voxel, ``NONE`` where there is no piece."""
         levels = np.full(shape, NONE, np.int8)
         for level, pieces in self.pieces.items():
             for piece in pieces:
                 levels[tuple(piece.indices.T)] = level
         return levels
 
+    def at(self, level: int) -> Piece:
+        """Returns all voxels of a level, none where it has no piece."""
+        return Piece.joined(self.pieces.get(level, []))
+
+    def flags_at(self, level: int) -> set[Flag]:
+        """Returns the findings at a level."""
+        return self.flags.get(level, set())
+
+
+@dataclass(frozen=True)
+class _Ladder:
+    """How one structure's voxels get a level by the planes of the frame, and which levels have a name."""
+
+    index: Callable[[NDArray[np.float64]], NDArray[np.int64]]
+    named: range
+    merged: Flag
+
+    def nearest_named(self, level: int) -> int:
+        """Returns the level index with a name that is nearest, so that no finding is lost beyond the ends."""
+        return min(max(level, self.named.start), self.named.stop - 1)
+
+
+def _ladder(structure: Structure, frame: SpineFrame, *, merged: Flag) -> _Ladder:
+    index = frame.body_index if structure is Structure.VERTEBRAL_BODY else frame.disc_index
+    return _Ladder(index, level_indices(structure), merged)
+
+
+@dataclass(frozen=True)
+class NamedReference:
+    """One reference with all its levels named: made once, and used for every prediction of the exam.
+
+    Attributes:
+        geometry: Its grid.
+        frame: Its bodies.
+        named: Pieces of each structure.
+        level_map: Level index of every voxel, for each structure.
+    """
+
+    geometry: Geometry
+    frame: SpineFrame
+    named: dict[Structure, NamedPieces]
+    level_map: dict[Structure, NDArray[np.int8]]
+
+    def flags(self, structure: Structure, level: int) -> set[Flag]:
+        """Returns all that was found in the reference about a level."""
+        is_body = structure is Structure.VERTEBRAL_BODY
+        of_frame = self.frame.body_flags(level) if is_body else self.frame.disc_flags(level)
+        return of_frame | self.named[structure].flags_at(level)
+
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A predicted component and the level that the bodies' planes give it."""
+    """A component and the level that the frame's planes give it."""
 
     level: int
     piece: Piece
 
 
-def name_reference(discs: NDArray[np.bool_], affine: NDArray[np.float64], frame: SpineFrame) -> NamedDiscs:
+def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedReference | None:
+    """Returns a reference with its levels named by its bodies, or None where it has no body.
+
+    Args:
+        reference: Mask with the study's labels.
+        geometry: Its grid.
+    """
+    frame = build_spine_frame(reference == LABELS[Structure.VERTEBRAL_BODY], geometry.affine)
+    if frame is None:
+        return None
+    discs = name_discs(reference == LABELS[Structure.INTERVERTEBRAL_DISC], geometry.affine, frame)
+    bodies = NamedPieces()
+    bodies.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
+    if discs.pieces.get(0):
+        for level in level_indices(Structure.VERTEBRAL_BODY):
+            bodies.flags[level].add(Flag.DISC_ABOVE_TOP)
+    named = {Structure.VERTEBRAL_BODY: bodies, Structure.INTERVERTEBRAL_DISC: discs}
+    maps = {structure: pieces.level_map(reference.shape) for structure, pieces in named.items()}
+    return NamedReference(geometry, frame, named, maps)
+
+
+def name_discs(discs: NDArray[np.bool_], affine: NDArray[np.float64], frame: SpineFrame) -> NamedPieces:
     """Returns the reference's discs, named by the planes of its bodies.
 
     Args:
@@ -66,41 +146,40 @@ def name_reference(discs: NDArray[np.bool_], affine: NDArray[np.float64], frame:
         affine: From voxel indices to millimetres.
         frame: The reference's bodies.
     """
-    named = NamedDiscs()
+    named = NamedPieces()
     found = pieces_of(discs, affine)
-    for candidate in _sift(found, frame, usual_size(found), named, merged=Flag.DISCS_MERGED):
+    ladder = _ladder(Structure.INTERVERTEBRAL_DISC, frame, merged=Flag.DISCS_MERGED)
+    for candidate in _sift(found, ladder, usual_size(found), named):
         named.pieces[candidate.level].append(candidate.piece)
     for level, pieces in named.pieces.items():
         if len(pieces) > 1:
             named.flags[level].add(Flag.DISC_IN_PIECES)
     if 0 in named.pieces:
-        for level in range(len(DISC_LEVELS) + 1):
+        for level in range(ladder.named.stop):
             named.flags[level].add(Flag.DISC_ABOVE_TOP)
     return named
 
 
-def name_prediction(
-    discs: NDArray[np.bool_], affine: NDArray[np.float64], frame: SpineFrame, reference: NamedDiscs
-) -> NamedDiscs:
-    """Returns the predicted discs, each at the level whose reference it overlaps most.
+def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, structure: Structure) -> NamedPieces:
+    """Returns one structure of a prediction, each piece at the level whose reference it overlaps most.
 
     One without overlap goes to a reference level that has no prediction yet, within ``REACH_MM`` and by the best
-    assignment over all; else to the level of the bodies' planes, where the reference has none; else it is an extra
+    assignment over all; else to the level of the frame's planes, where the reference has none; else it is an extra
     component: flagged, and part of no level.
 
     Args:
-        discs: Disc voxels of the prediction.
-        affine: From voxel indices to millimetres.
-        frame: The bodies of the reference.
-        reference: Its named discs.
+        prediction: Mask with the study's labels, on the reference's grid.
+        reference: The named reference.
+        structure: Which of both.
     """
-    named = NamedDiscs()
-    found = pieces_of(discs, affine)
-    usual = usual_size([piece for pieces in reference.pieces.values() for piece in pieces]) or usual_size(found)
-    true_level = reference.level_map(discs.shape)
+    named, theirs = NamedPieces(), reference.named[structure]
+    found = pieces_of(prediction == LABELS[structure], reference.geometry.affine)
+    usual = usual_size([piece for pieces in theirs.pieces.values() for piece in pieces]) or usual_size(found)
+    ladder = _ladder(structure, reference.frame, merged=Flag.PREDICTION_MERGED)
     alone: list[_Candidate] = []
-    for candidate in _sift(found, frame, usual, named, merged=Flag.PREDICTION_MERGED):
-        touched = np.bincount(true_level[tuple(candidate.piece.indices.T)] - NONE)[1:]
+    for candidate in _sift(found, ladder, usual, named):
+        level_map = reference.level_map[structure]
+        touched = np.bincount(level_map[tuple(candidate.piece.indices.T)] - NONE)[1:]
         if touched.any():
             named.pieces[int(touched.argmax())].append(candidate.piece)
         else:
@@ -108,28 +187,28 @@ def name_prediction(
     for level, pieces in named.pieces.items():
         if len(pieces) > 1:
             named.flags[level].add(Flag.PREDICTION_IN_PIECES)
-    _place(_assign_near(alone, reference, named), reference, named)
+    _place(_assign_near(alone, theirs, named), theirs, named, ladder)
     return named
 
 
-def _sift(found: list[Piece], frame: SpineFrame, usual: float, named: NamedDiscs, *, merged: Flag) -> list[_Candidate]:
-    """Returns components with the level of the bodies' planes: specks left out, merged discs cut, both flagged."""
+def _sift(found: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces) -> list[_Candidate]:
+    """Returns components with the level of the frame's planes: specks left out, merged ones cut, both flagged."""
     sifted = without_specks(found, usual=usual)
     for speck in sifted.specks:
-        named.flags[_nearest_named(_cut(speck, frame)[0].level)].add(Flag.SPECKS)
+        named.flags[ladder.nearest_named(_cut(speck, ladder)[0].level)].add(Flag.SPECKS)
     candidates = []
     for piece in sifted.kept:
-        parts = _cut(piece, frame)
+        parts = _cut(piece, ladder)
         if len(parts) > 1:
             for part in parts:
-                named.flags[part.level].add(merged)
+                named.flags[part.level].add(ladder.merged)
         candidates.extend(parts)
     return candidates
 
 
-def _cut(piece: Piece, frame: SpineFrame) -> list[_Candidate]:
+def _cut(piece: Piece, ladder: _Ladder) -> list[_Candidate]:
     """Returns a component whole, at the level where most of it lies, or cut where it lies in several."""
-    level = frame.level_index(piece.points_mm)
+    level = ladder.index(piece.points_mm)
     count = np.bincount(level)
     chosen = np.flatnonzero(count > CUT_SHARE * len(piece))
     if len(chosen) < 2:
@@ -138,13 +217,13 @@ def _cut(piece: Piece, frame: SpineFrame) -> list[_Candidate]:
     return [_Candidate(int(n), piece.part(nearest == n)) for n in chosen]
 
 
-def _assign_near(alone: list[_Candidate], reference: NamedDiscs, named: NamedDiscs) -> list[_Candidate]:
+def _assign_near(alone: list[_Candidate], reference: NamedPieces, named: NamedPieces) -> list[_Candidate]:
     """Gives predictions without overlap to empty levels nearby; returns those that found none."""
     empty = [level for level in reference.pieces if level not in named.pieces]
     if not alone or not empty:
         return alone
     ours = np.array([candidate.piece.points_mm.mean(axis=0) for candidate in alone])
-    theirs = np.array([np.concatenate([piece.points_mm for piece in reference.pieces[n]]).mean(axis=0) for n in empty])
+    theirs = np.array([reference.at(level).points_mm.mean(axis=0) for level in empty])
     distance_mm = np.linalg.norm(ours[:, None] - theirs, axis=2)
     # out of reach costs more than any assignment within reach: as many as possible find a level
     cost = np.where(distance_mm <= REACH_MM, distance_mm, REACH_MM * (len(alone) + len(empty)))
@@ -157,15 +236,10 @@ def _assign_near(alone: list[_Candidate], reference: NamedDiscs, named: NamedDis
     return [candidate for row, candidate in enumerate(alone) if row not in placed]
 
 
-def _place(left: list[_Candidate], reference: NamedDiscs, named: NamedDiscs) -> None:
-    """Puts the remaining predictions where the reference has no disc, or flags them."""
+def _place(left: list[_Candidate], reference: NamedPieces, named: NamedPieces, ladder: _Ladder) -> None:
+    """Puts the remaining predictions where the reference has no piece, or flags them."""
     for candidate in left:
-        if candidate.level in reference.pieces or not 1 <= candidate.level <= len(DISC_LEVELS):
-            named.flags[_nearest_named(candidate.level)].add(Flag.PREDICTION_EXTRA)
+        if candidate.level in reference.pieces or candidate.level not in ladder.named:
+            named.flags[ladder.nearest_named(candidate.level)].add(Flag.PREDICTION_EXTRA)
         else:
             named.pieces[candidate.level].append(candidate.piece)
-
-
-def _nearest_named(level: int) -> int:
-    """Returns the level index with a name that is nearest, so that no finding is lost beyond the ends."""
-    return min(max(level, 1), len(DISC_LEVELS))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from cspine_assets.domain.anatomy import DISC_LEVELS
+from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
 from cspine_assets.domain.evaluation.overlap import Status
 
@@ -49,18 +49,20 @@ LEVEL_STATUS: Final = {
 
 @dataclass(frozen=True)
 class LevelScore:
-    """One disc level of one exam.
+    """One level of one structure in one exam.
 
     Attributes:
-        level: Such as ``C2/C3``.
+        structure: Bodies or discs.
+        level: Such as ``C3`` or ``C2/C3``.
         view: The middle slice, or the volume.
         protocol: How the level got its name.
-        status: ``absent`` where neither mask has the disc, ``excluded`` where the protocol cannot say.
+        status: ``absent`` where neither mask has the level, ``excluded`` where the protocol cannot say.
         dice: 2 TP / (2 TP + FP + FN) of the level's voxels in the view; None where it is absent or excluded.
         flags: Findings that bear on the level.
         reason: Why there is no Dice; None where there is one.
     """
 
+    structure: Structure
     level: str
     view: View
     protocol: Protocol
@@ -75,6 +77,11 @@ class LevelScore:
         return severity_of(self.flags)
 
 
-def all_excluded(view: View, protocol: Protocol, reason: str, flags: tuple[Flag, ...]) -> list[LevelScore]:
-    """Returns six levels that share one reason for having no score."""
-    return [LevelScore(level, view, protocol, LevelStatus.EXCLUDED, None, flags, reason) for level in DISC_LEVELS]
+def all_excluded(
+    structure: Structure, view: View, protocol: Protocol, *, reason: str, flags: tuple[Flag, ...]
+) -> list[LevelScore]:
+    """Returns all levels of a structure, which share one reason for having no score."""
+    return [
+        LevelScore(structure, level, view, protocol, LevelStatus.EXCLUDED, None, flags, reason)
+        for level in LEVELS[structure]
+    ]

@@ -41,9 +41,12 @@ def measure_published_levels(
             f"expected {wanted} components in the middle slice, "
             f"got {len(true)} in the reference and {len(found)} in the prediction"
         )
-        return all_excluded(View.MID_SAGITTAL, Protocol.PAPER, reason, flags)
+        return all_excluded(
+            Structure.INTERVERTEBRAL_DISC, View.MID_SAGITTAL, Protocol.PAPER, reason=reason, flags=flags
+        )
     return [
         LevelScore(
+            structure=Structure.INTERVERTEBRAL_DISC,
             level=level,
             view=View.MID_SAGITTAL,
             protocol=Protocol.PAPER,

@@ -55,7 +55,7 @@ class MaskScore:
     Attributes:
         overlap: Overlap of each structure.
         surfaces: Surface distances of each structure, empty where none were asked for.
-        levels: Levels of the discs, empty where none were asked for.
+        levels: Levels of bodies and discs, empty where none were asked for.
         diagonal_mm: Diagonal of the volume.
     """
 
@@ -120,7 +120,7 @@ def score_case(
     with_surfaces: bool = True,
     with_levels: bool = True,
 ) -> MetricFrames:
-    """Returns the metric rows of one exam and predictor: two of the whole structures, eighteen of levels.
+    """Returns the metric rows of one exam and predictor: two of the whole structures, 32 of levels.
 
     Args:
         reference_path: Mask that is taken as true, with the study's labels.
@@ -166,7 +166,7 @@ def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
 def _level_columns(level: LevelScore) -> dict[str, object]:
     """Returns the columns of one level."""
     return {
-        "structure": Structure.INTERVERTEBRAL_DISC.value,
+        "structure": level.structure.value,
         "level": level.level,
         "view": level.view.value,
         "protocol": level.protocol.value,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cspine_assets.domain.evaluation.flags import Flag
-from cspine_assets.domain.evaluation.voxels import pieces_of, usual_size, without_specks
+from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size, without_specks
 
 Points = NDArray[np.float64]
 
@@ -55,48 +55,86 @@ _EDGE: Final = (2.0, 98.0)
 
 
 @dataclass(frozen=True)
+class FrameFlag:
+    """A finding about the bodies that touches all levels from one on.
+
+    Attributes:
+        flag: What was found.
+        first_body: Index of the first body whose name it touches, 0 is the topmost.
+        first_disc: Index of the first disc whose name it touches, 1 is below the topmost body.
+    """
+
+    flag: Flag
+    first_body: int
+    first_disc: int
+
+
+@dataclass(frozen=True)
 class SpineFrame:
     """The bodies of one reference, superior to inferior.
 
     Attributes:
-        centres_mm: World position of each body, shape (bodies, 3); bodies without voxels of their own included.
+        bodies: Voxels of each body; none for one that is missing and was put in between two others.
+        centres_mm: World position of each body, shape (bodies, 3).
         down: Unit vector along the spine towards the feet at each body, shape (bodies, 3).
-        flags: What was found, by the first level index from which on names are touched.
+        ends_mm: World position half-way between each body and the next, and below the last one, shape (bodies, 3).
+        flags: What was found.
     """
 
+    bodies: tuple[Piece, ...]
     centres_mm: Points
     down: Points
-    flags: tuple[tuple[int, Flag], ...]
+    ends_mm: Points
+    flags: tuple[FrameFlag, ...]
 
     def __len__(self) -> int:
         """Returns the number of bodies."""
         return len(self.centres_mm)
 
-    def level_index(self, points_mm: Points) -> NDArray[np.int64]:
+    def disc_index(self, points_mm: Points) -> NDArray[np.int64]:
         """Returns for each point, shape (n, 3), how many bodies' planes lie above it.
 
         1 is below the first body, so in the disc space C2/C3 where the first body is C2; 0 is above all of them.
         """
-        below = ((points_mm[:, None, :] - self.centres_mm) * self.down).sum(axis=2) > 0
-        count: NDArray[np.int64] = below.sum(axis=1)
-        return count
+        return _planes_above(points_mm, self.centres_mm, self.down)
 
-    def flags_of(self, index: int) -> set[Flag]:
-        """Returns the findings that touch the name of one level."""
-        return {flag for first, flag in self.flags if index >= first}
+    def body_index(self, points_mm: Points) -> NDArray[np.int64]:
+        """Returns for each point, shape (n, 3), how many disc spaces lie above it: 0 is at the first body."""
+        return _planes_above(points_mm, self.ends_mm, self.down)
+
+    def disc_flags(self, index: int) -> set[Flag]:
+        """Returns the findings that touch the name of one disc."""
+        return {found.flag for found in self.flags if index >= found.first_disc}
+
+    def body_flags(self, index: int) -> set[Flag]:
+        """Returns the findings that touch the name of one body."""
+        return {found.flag for found in self.flags if index >= found.first_body}
+
+
+def _planes_above(points_mm: Points, through_mm: Points, down: Points) -> NDArray[np.int64]:
+    """Returns for each point how many planes lie above it, each given by a point and the direction to the feet."""
+    height = points_mm @ down.T - (through_mm * down).sum(axis=1)
+    count: NDArray[np.int64] = (height > 0).sum(axis=1)
+    return count
 
 
 @dataclass(frozen=True)
 class _Body:
-    """One body along the spine: its voxels' world positions, and where it begins and ends along the axis."""
+    """One body along the spine: its voxels, where it begins and ends along the axis, and what was done to it."""
 
-    points_mm: Points
+    piece: Piece
     top: float
     bottom: float
+    done: frozenset[Flag] = frozenset()
 
     @property
     def height(self) -> float:
         return self.bottom - self.top
+
+    @property
+    def centre_mm(self) -> Points:
+        centre: Points = self.piece.points_mm.mean(axis=0)
+        return centre
 
 
 def build_spine_frame(bodies: NDArray[np.bool_], affine: NDArray[np.float64]) -> SpineFrame | None:
@@ -111,14 +149,12 @@ def build_spine_frame(bodies: NDArray[np.bool_], affine: NDArray[np.float64]) ->
     if not pieces:
         return None
     axis = _axis([piece.points_mm.mean(axis=0) for piece in pieces])
-    flags: list[tuple[int, Flag]] = [(0, Flag.SPINE_ACROSS)] if axis[2] > UPRIGHT else []
-    column = _join_split(_along([piece.points_mm for piece in pieces], axis), axis, flags)
+    flags = [FrameFlag(Flag.SPINE_ACROSS, 0, 0)] if axis[2] > UPRIGHT else []
+    column = _join_split(_along(pieces, axis), axis)
     is_c2 = _shows_dens(column, axis)
     if not is_c2:
-        flags.append((0, Flag.TOP_NOT_C2))
-    column = _cut_fused(column, axis, flags, is_c2=is_c2)
-    centres = _fill_gaps(column, flags)
-    return SpineFrame(centres, _directions(centres, axis), tuple(flags))
+        flags.append(FrameFlag(Flag.TOP_NOT_C2, 0, 0))
+    return _frame(_cut_fused(column, axis, is_c2=is_c2), axis, flags)
 
 
 def _axis(centres: list[Points]) -> Points:
@@ -130,18 +166,18 @@ def _axis(centres: list[Points]) -> Points:
     return -axis if axis[2] > 0 else axis
 
 
-def _along(clouds: list[Points], axis: Points) -> list[_Body]:
+def _along(pieces: list[Piece], axis: Points) -> list[_Body]:
     """Returns the bodies sorted from head to feet."""
-    column = [_body(points, axis) for points in clouds]
+    column = [_body(piece, axis) for piece in pieces]
     return sorted(column, key=lambda body: body.top + body.bottom)
 
 
-def _body(points_mm: Points, axis: Points) -> _Body:
-    top, bottom = np.percentile(points_mm @ axis, _EDGE)
-    return _Body(points_mm, float(top), float(bottom))
+def _body(piece: Piece, axis: Points, done: frozenset[Flag] = frozenset()) -> _Body:
+    top, bottom = np.percentile(piece.points_mm @ axis, _EDGE)
+    return _Body(piece, float(top), float(bottom), done)
 
 
-def _join_split(column: list[_Body], axis: Points, found: list[tuple[int, Flag]]) -> list[_Body]:
+def _join_split(column: list[_Body], axis: Points) -> list[_Body]:
     """Returns the bodies with pieces that lie beside one another, or close above, made one."""
     joined = column[:1]
     height = _usual_height(column)
@@ -150,25 +186,23 @@ def _join_split(column: list[_Body], axis: Points, found: list[tuple[int, Flag]]
         shared = min(last.bottom, body.bottom) - max(last.top, body.top)
         beside = shared > SPLIT_OVERLAP * min(last.height, body.height)
         if beside or body.bottom - last.top < CRACK_HEIGHT * height:
-            joined[-1] = _body(np.concatenate([last.points_mm, body.points_mm]), axis)
-            found.append((len(joined), Flag.BODY_IN_PIECES))
+            whole = Piece.joined([last.piece, body.piece])
+            joined[-1] = _body(whole, axis, frozenset({Flag.BODY_IN_PIECES}))
         else:
             joined.append(body)
     return joined
 
 
-def _cut_fused(column: list[_Body], axis: Points, found: list[tuple[int, Flag]], *, is_c2: bool) -> list[_Body]:
+def _cut_fused(column: list[_Body], axis: Points, *, is_c2: bool) -> list[_Body]:
     """Returns the bodies with those that are much too tall cut along the axis."""
     height = _usual_height(column)
     result: list[_Body] = []
     for position, body in enumerate(column):
         edges = _cuts(body, height, is_c2=is_c2 and position == 0) if len(column) > 2 else np.empty(0)
-        if not edges.size:
-            result.append(body)
-            continue
-        found.append((len(result) + 1, Flag.BODIES_FUSED))
-        part = np.digitize(body.points_mm @ axis, edges)
-        result.extend(_body(body.points_mm[part == n], axis) for n in range(len(edges) + 1) if np.any(part == n))
+        part = np.digitize(body.piece.points_mm @ axis, edges)
+        done = body.done | ({Flag.BODIES_FUSED} if edges.size else set())
+        parts = [body.piece.part(part == n) for n in range(len(edges) + 1)]
+        result.extend(_body(piece, axis, done) for piece in parts if len(piece))
     return result
 
 
@@ -198,24 +232,35 @@ def _shows_dens(column: list[_Body], axis: Points) -> bool:
     if len(column) < 3 or top.height < DENS_HEIGHT * _usual_height(column):
         return False
     # measured over the height of a C2 at most, so that a C3 fused to it does not hide the dens
-    along = top.points_mm @ axis - top.top
+    along = top.piece.points_mm @ axis - top.top
     quarter = min(top.height, C2_HEIGHT * _usual_height(column)) / 4
     return float(np.sum(along < quarter)) < DENS_TAPER * float(np.sum(along > top.height - quarter))
 
 
-def _fill_gaps(column: list[_Body], found: list[tuple[int, Flag]]) -> Points:
-    """Returns the centres, shape (bodies, 3), with one put in wherever a body is missing between two."""
+def _frame(column: list[_Body], axis: Points, flags: list[FrameFlag]) -> SpineFrame:
+    """Returns the frame of bodies in order, with one put in wherever a body is missing between two."""
     height = _usual_height(column)
-    centres = [column[0].points_mm.mean(axis=0)]
+    bodies, centres = [column[0].piece], [column[0].centre_mm]
+    flags = [*flags, *_flags(column[0], 0)]
     for upper, lower in pairwise(column):
         gap = lower.top - upper.bottom
-        start, end = upper.points_mm.mean(axis=0), lower.points_mm.mean(axis=0)
         if gap > GAP_HEIGHT * height:
             missing = max(1, round((gap / height + 1) / PITCH) - 1)
-            found.append((len(centres), Flag.BODY_MISSING))
-            centres.extend(start + (end - start) * (n + 1) / (missing + 1) for n in range(missing))
-        centres.append(end)
-    return np.asarray(centres)
+            flags.append(FrameFlag(Flag.BODY_MISSING, len(bodies), len(bodies)))
+            step = (lower.centre_mm - upper.centre_mm) / (missing + 1)
+            centres.extend(upper.centre_mm + step * (n + 1) for n in range(missing))
+            bodies.extend(Piece.joined([]) for _ in range(missing))
+        flags.extend(_flags(lower, len(bodies)))
+        bodies.append(lower.piece)
+        centres.append(lower.centre_mm)
+    middles = np.asarray(centres)
+    down = _directions(middles, axis)
+    return SpineFrame(tuple(bodies), middles, down, _ends(bodies, middles, down, height), tuple(flags))
+
+
+def _flags(body: _Body, index: int) -> list[FrameFlag]:
+    """Returns what was done to a body: it bears on its own name, and on all below it."""
+    return [FrameFlag(flag, index, index + 1) for flag in sorted(body.done)]
 
 
 def _directions(centres: Points, axis: Points) -> Points:
@@ -225,3 +270,25 @@ def _directions(centres: Points, axis: Points) -> Points:
     steps = np.gradient(centres, axis=0)
     directions: Points = steps / np.linalg.norm(steps, axis=1, keepdims=True)
     return directions
+
+
+def _ends(bodies: list[Piece], centres: Points, down: Points, height: float) -> Points:
+    """Returns the point below each body where the next begins: the middle of the gap between the two."""
+    half_disc = (PITCH - 1) * height / 2
+    ends = []
+    for index, body in enumerate(bodies):
+        following = bodies[index + 1] if index + 1 < len(bodies) else Piece.joined([])
+        sides = [(body, 98, half_disc), (following, 2, -half_disc)]
+        reached = [
+            (float(np.percentile((piece.points_mm - centres[index]) @ down[index], percentile)), beyond)
+            for piece, percentile, beyond in sides
+            if len(piece)
+        ]
+        if len(reached) == 2:
+            end = (reached[0][0] + reached[1][0]) / 2
+        elif reached:
+            end = sum(reached[0])
+        else:  # two missing in a row
+            end = float((centres[index + 1] - centres[index]) @ down[index]) / 2
+        ends.append(centres[index] + down[index] * end)
+    return np.asarray(ends)

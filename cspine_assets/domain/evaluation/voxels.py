@@ -5,6 +5,7 @@ Add here what is true of any component of any structure. What a component is cal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,15 @@ class Piece:
         """Returns the voxels that are chosen."""
         return Piece(self.indices[chosen], self.points_mm[chosen])
 
+    @classmethod
+    def joined(cls, pieces: Sequence[Piece]) -> Piece:
+        """Returns the voxels of several pieces as one; without any, a piece of no voxel."""
+        if not pieces:
+            return cls(np.empty((0, 3), np.int64), np.empty((0, 3)))
+        return cls(
+            np.concatenate([piece.indices for piece in pieces]), np.concatenate([piece.points_mm for piece in pieces])
+        )
+
 
 @dataclass(frozen=True)
 class Sifted:
@@ -48,15 +58,29 @@ class Sifted:
 
 def pieces_of(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[Piece]:
     """Returns the 6-connected components of a mask; none where it is empty."""
-    labels = cc3d.connected_components(mask, connectivity=6)
-    indices = np.argwhere(labels)
-    if not len(indices):
+    box = _box_around(mask)
+    if box is None:
         return []
-    owner = labels[tuple(indices.T)]
+    labels = cc3d.connected_components(mask[box], connectivity=6)
+    within = np.argwhere(labels)
+    owner = labels[tuple(within.T)]
+    indices = within + [side.start for side in box]
     points_mm = indices @ affine[:3, :3].T + affine[:3, 3]
     order = np.argsort(owner, kind="stable")
     borders = np.flatnonzero(np.diff(owner[order])) + 1
     return [Piece(indices[chosen], points_mm[chosen]) for chosen in np.split(order, borders)]
+
+
+def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
+    """Returns the smallest box with all voxels of a mask, or None where it is empty: most of an exam is background."""
+    box: list[slice] = []
+    for axis in range(mask.ndim):
+        # each axis looks only at what the axes before it left
+        filled = np.flatnonzero(mask[tuple(box)].any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+        if not filled.size:
+            return None
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
 
 
 def usual_size(pieces: list[Piece]) -> float:

@@ -5,7 +5,7 @@ Add a column when the ruler measures something new. Definitions of the metrics s
 
 from __future__ import annotations
 
-from cspine_assets.domain.anatomy import DISC_LEVELS, Structure
+from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
 
 STRUCTURES = tuple(structure.value for structure in Structure)
@@ -75,7 +75,7 @@ class ExamMetrics(Table):
 
 
 class LevelMetrics(Table):
-    """One row per scored exam, predictor, disc level, view and protocol: a Dice, or the reason why there is none."""
+    """One row per scored exam, predictor, level, view and protocol: a Dice, or the reason why there is none."""
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
@@ -83,12 +83,13 @@ class LevelMetrics(Table):
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
     predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
-    level: Text = column("Disc level", isin=DISC_LEVELS)
+    level: Text = column("Body C2 to T1, or disc C2/C3 to C7/T1", isin=(*VERTEBRAE, *DISC_LEVELS))
     view: Text = column(
         "mid_sagittal: the middle slice, as in the published study; 3d: the volume", isin=("mid_sagittal", "3d")
     )
     protocol: Text = column(
-        "anatomical: named by the bodies' frame; paper: the published rule", isin=("anatomical", "paper")
+        "anatomical: named by the bodies' frame; paper: the published rule, for discs in the middle slice alone",
+        isin=("anatomical", "paper"),
     )
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
     split_sha256: Text = column(SPLIT)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cspine_assets.domain.anatomy import DISC_LEVELS
+from cspine_assets.domain.anatomy import DISC_LEVELS, LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity
+from cspine_assets.domain.evaluation.level_naming import name_reference
 from cspine_assets.domain.evaluation.level_score import LevelStatus, View
-from cspine_assets.domain.evaluation.levels import measure_anatomical_levels, measure_levels
+from cspine_assets.domain.evaluation.levels import measure_anatomical_levels, measure_levels, score_levels
 from cspine_assets.domain.volume import Geometry
 
 PITCH, HEIGHT, FIRST = 18, 13, 40
@@ -57,9 +58,13 @@ EXPECTED = [2 * (15 - 2 * n) / (16 - n + 15 - 2 * n) for n in range(6)]
 """Dice of the level below body n when all is as drawn: 16 - n columns in the reference, n + 1 fewer predicted."""
 
 
-def by_level(reference, prediction, geometry=GEOMETRY, view=View.VOLUME):
+def by_level(reference, prediction, geometry=GEOMETRY, view=View.VOLUME, structure=Structure.INTERVERTEBRAL_DISC):
     scores = measure_anatomical_levels(reference, prediction, geometry)
-    return {score.level: score for score in scores if score.view is view}
+    return {score.level: score for score in scores if score.view is view and score.structure is structure}
+
+
+def bodies_by_level(reference, prediction):
+    return by_level(reference, prediction, structure=Structure.VERTEBRAL_BODY)
 
 
 def dice(scores):
@@ -228,7 +233,8 @@ def test_every_level_of_every_view_and_protocol_is_scored_or_has_its_reason():
     for reference in masks:
         for prediction in masks:
             scores = measure_levels(reference, prediction, GEOMETRY)
-            assert [score.level for score in scores] == list(DISC_LEVELS) * 3
+            assert [score.level for score in scores] == [*VERTEBRAE, *DISC_LEVELS] * 2 + list(DISC_LEVELS)
+            assert all(score.level in LEVELS[score.structure] for score in scores)
             assert all((score.dice is None) == (score.reason is not None) for score in scores)
 
 
@@ -238,3 +244,61 @@ def test_the_middle_slice_shows_only_what_lies_in_it():
     scores = by_level(reference, reference, view=View.MID_SAGITTAL)
     assert scores["C3/C4"].status is LevelStatus.ABSENT
     assert scores["C3/C4"].reason == "neither mask has this disc in the middle slice"
+
+
+def worse_bodies(reference):
+    """Returns a prediction that lacks a part of every body, another one at each level."""
+    predicted = reference.copy()
+    for n in range(7):
+        part = predicted[:, 4 : 5 + n, body_rows(n)]
+        part[part == BODY] = 0
+    return predicted
+
+
+BODY_DICE = [2 * (15 - n) / (16 + 15 - n) for n in range(1, 7)]
+"""Dice of the bodies C3 to T1; C2's has the dens in it."""
+
+
+def test_bodies_are_named_from_c2_to_t1():
+    scores = bodies_by_level(column(), worse_bodies(column()))
+    assert list(scores) == list(VERTEBRAE)
+    assert dice(scores)[1:] == pytest.approx(BODY_DICE)
+    assert {score.severity for score in scores.values()} == {Severity.NONE}
+
+
+def test_a_body_missing_in_the_prediction_is_missed_and_shifts_no_other():
+    prediction = worse_bodies(column())
+    prediction[:, :, body_rows(3)] = 0
+    scores = bodies_by_level(column(), prediction)
+    assert scores["C5"].status is LevelStatus.MISSED
+    assert dice(scores)[1:] == pytest.approx([*BODY_DICE[:2], 0.0, *BODY_DICE[3:]])
+
+
+def test_a_body_missing_in_the_reference_makes_the_prediction_spurious_and_unsure():
+    reference = column(bodies=(0, 1, 2, 4, 5, 6))
+    scores = bodies_by_level(reference, worse_bodies(column()))
+    assert scores["C5"].status is LevelStatus.SPURIOUS
+    assert dice(scores)[1:] == pytest.approx([*BODY_DICE[:2], 0.0, *BODY_DICE[3:]])
+    assert [score.severity is Severity.NAME_UNSURE for score in scores.values()] == [n >= 3 for n in range(7)]
+
+
+def test_predicted_bodies_that_merged_are_cut_in_the_disc_space():
+    prediction = worse_bodies(column())
+    prediction[4, 14, FIRST + 2 * PITCH : FIRST + 5 * PITCH] = BODY
+    scores = bodies_by_level(column(), prediction)
+    assert dice(scores)[1:] == pytest.approx(BODY_DICE, abs=0.01)
+    assert [Flag.PREDICTION_MERGED in score.flags for score in scores.values()] == [2 <= n <= 5 for n in range(7)]
+
+
+def test_a_predicted_body_below_the_reference_is_spurious_at_its_own_level():
+    scores = bodies_by_level(column(bodies=range(5), discs=range(4)), column(bodies=range(6), discs=range(5)))
+    assert scores["C7"].status is LevelStatus.SPURIOUS
+    assert scores["C6"].dice == 1.0
+    assert scores["T1"].reason == "lies below the reference's bodies"
+
+
+def test_a_reference_serves_many_predictions():
+    reference = name_reference(column(), GEOMETRY)
+    for prediction in (worse_bodies(column()), prediction_of(column()), column(bodies=range(3))):
+        again = measure_anatomical_levels(column(), prediction, GEOMETRY)
+        assert score_levels(reference, prediction) == again

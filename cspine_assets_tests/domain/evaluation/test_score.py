@@ -38,11 +38,11 @@ def example_mask(body=1, disc=2):
     return mask
 
 
-def test_an_exam_has_two_rows_of_overlap_and_eighteen_of_levels(tmp_path):
+def test_an_exam_has_two_rows_of_overlap_and_32_of_levels(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
     frames = score_case(path, path, CASE)
     assert frames.exams["dice_volumetric"].tolist() == [1.0, 1.0]
-    assert frames.levels.groupby(["view", "protocol"]).size().tolist() == [6, 6, 6]
+    assert frames.levels.groupby(["view", "protocol", "structure"]).size().tolist() == [6, 7, 6, 7, 6]
     assert set(frames.levels["exam_id"]) == {CASE.exam_id}
 
 
