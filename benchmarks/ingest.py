@@ -12,7 +12,7 @@ from benchmarks.runner import measure, print_costs
 from cspine_assets.domain.cohort.evidence import read_evidence
 from cspine_assets.domain.cohort.exams import build_exams, build_patients
 from cspine_assets.domain.cohort.files import ChecksumMemory, list_files
-from cspine_assets.domain.cohort.integrity import CohortTables, examine, summarize
+from cspine_assets.domain.cohort.integrity import MANIFEST_COLUMNS, CohortTables, examine, summarize
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
 from cspine_assets.domain.cohort.provenance import build_annotation_provenance
 from cspine_assets.domain.cohort.source import find_source
@@ -70,7 +70,7 @@ def examine_all(folder: Path, root: Path) -> None:
         studies=lake.read(ImagingStudies),
         series=lake.read(MrSeries),
         annotation_files=lake.read(AnnotationFiles),
-        image_manifest=lake.read(ImageManifest),
+        image_manifest=lake.read(ImageManifest, columns=MANIFEST_COLUMNS),
         clinical_manifest=lake.read(ClinicalManifest),
         files=lake.read(Files),
         exams=lake.read(Exams),
@@ -110,7 +110,9 @@ def main() -> None:
                 budget_s=30,
                 budget_mb=2000,
             ),
-            measure("  hold their tables against each other", examine_all, large.destination, root / "b"),
+            measure(
+                "  hold their tables against each other", examine_all, large.destination, root / "b", budget_mb=2000
+            ),
         ]
         print_costs(costs)
         balance = Home(root / "a").lake.read(SplitBalance)

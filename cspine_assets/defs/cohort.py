@@ -13,7 +13,15 @@ from cspine_assets.defs.partitions import patients as patient_partitions
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
 from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
-from cspine_assets.domain.cohort.integrity import CHECKS, Check, CohortTables, examine, find_leaks, summarize
+from cspine_assets.domain.cohort.integrity import (
+    CHECKS,
+    MANIFEST_COLUMNS,
+    Check,
+    CohortTables,
+    examine,
+    find_leaks,
+    summarize,
+)
 from cspine_assets.domain.cohort.provenance import ProvenanceBuilt, build_annotation_provenance
 from cspine_assets.domain.cohort.split_files import read_split_file
 from cspine_assets.domain.cohort.splits import PRESETS, build_split_balance, make_splits
@@ -206,7 +214,7 @@ def _tables(study: Study) -> CohortTables:
         series=study.read(MrSeries),
         annotation_files=study.read(AnnotationFiles),
         # read whole: a row that names a patient who is not there is just what is looked for
-        image_manifest=study.home.lake.read(ImageManifest),
+        image_manifest=study.home.lake.read(ImageManifest, columns=MANIFEST_COLUMNS),
         clinical_manifest=study.read(ClinicalManifest),
         files=study.read(Files),
         exams=study.read(Exams),

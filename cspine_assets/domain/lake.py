@@ -7,7 +7,7 @@ What every table needs to be stored, read back and compared by content lives her
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,20 +112,25 @@ class Lake:
                 writer.write_table(pa.Table.from_pandas(piece, schema=schema, preserve_index=False))
         return Stamp(fingerprint, inputs, len(checked), complete)
 
-    def read(self, table: type[Table], partitions: Iterable[str] | None = None) -> pd.DataFrame:
+    def read(
+        self, table: type[Table], partitions: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Returns the rows of a table, or of some of its partitions.
 
-        A table or partition that nobody has written yet has no rows; the columns are always those of the description.
+        A table or partition that nobody has written yet has no rows; the columns are always those of the description,
+        or those of them that are asked for: of a million rows each costs memory.
         """
+        wanted = None if columns is None else list(columns)
         if partitions is None:
             paths = sorted(path for path in self.folder(table).glob("*.parquet") if path.name[0] != ".")
         else:
             paths = [path for path in (self.path(table, key) for key in partitions) if path.exists()]
         if not paths:
-            return empty_frame(table)
+            empty = empty_frame(table)
+            return empty if wanted is None else empty[wanted]
         schema = arrow_schema(table)
         # a file from before a column was added is read with that column empty, as a newer release would be
-        parts = [pq.read_table(path, schema=schema, partitioning=None) for path in paths]
+        parts = [pq.read_table(path, schema=schema, columns=wanted, partitioning=None) for path in paths]
         # what was written had been validated, and the file's schema is checked in reading: types are enough here
         frame: pd.DataFrame = pa.concat_tables(parts).to_pandas(types_mapper=_PANDAS_TYPES.get)
         return frame

@@ -18,10 +18,16 @@ from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import Integrity
 
+MANIFEST_COLUMNS: Final = ("row", "instance_uid", "series_uid", "study_uid", "patient_id", "file_name", "md5sum")
+"""What the checks look at in ``midrc.image_manifest``, which may have a million rows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CohortTables:
-    """The tables that are held against each other; the six of the release, its files, and what was made of them."""
+    """The tables that are held against each other; the six of the release, its files, and what was made of them.
+
+    Of the image manifest the ``MANIFEST_COLUMNS`` are enough.
+    """
 
     cases: pd.DataFrame
     studies: pd.DataFrame

@@ -34,6 +34,13 @@ def test_a_table_that_nobody_wrote_has_its_columns_and_no_rows(lake: Lake):
     assert lake.stamp(Database) is None
 
 
+def test_columns_that_nobody_asks_for_are_not_read(lake: Lake):
+    assert list(lake.read(Database, columns=["rows"]).columns) == ["rows"]
+    lake.write(Database, rows("a.b", "c.d"))
+    frame = lake.read(Database, columns=["fingerprint", "table_name"])
+    assert frame.to_dict("list") == {"fingerprint": ["f", "f"], "table_name": ["a.b", "c.d"]}
+
+
 def test_partitions_are_read_together_and_alone(lake: Lake):
     lake.write(Database, rows("b.b"), partition="2")
     lake.write(Database, rows("a.a"), partition="1")
