@@ -115,23 +115,23 @@ def _shown(frame: pd.DataFrame, profile: str) -> dict[str, object]:
     }
 
 
-@table_asset(FoldSummary, deps=[ExamMetrics], version="1", kinds=("pandas",))
+@table_asset(FoldSummary, deps=[ExamMetrics], version="2", kinds=("pandas",))
 def fold_summary(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """Mean, SD with n and n - 1, median and quartiles of every fold, and of all folds together."""
+    """Mean and median with their bootstrap intervals, SD with n and n - 1, quartiles; every fold, and all together."""
     frame = summarise_folds(study.read(ExamMetrics))
     brief = frame.query("metric == 'dice_volumetric'")[["fold", "predictor", "structure", "n", "mean", "median"]]
     return Made(frame, _shown(brief, study.settings.profile))
 
 
-@table_asset(SummaryOnTest, deps=[ExamMetrics], version="1", kinds=("pandas",))
+@table_asset(SummaryOnTest, deps=[ExamMetrics], version="2", kinds=("pandas",))
 def test_summary(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """Mean, SD with n and n - 1, median and quartiles of the test set, apart by who drew the reference."""
+    """Mean and median with bootstrap intervals, SD with n and n - 1, quartiles; apart by who drew the reference."""
     frame = summarise_test(study.read(ExamMetrics))
     brief = frame[["set_name", "predictor", "structure", "metric", "n", "mean", "sd", "median"]]
     return Made(frame, _shown(brief, study.settings.profile))
 
 
-@table_asset(ModelComparison, deps=[ExamMetrics], version="1", kinds=("scipy",))
+@table_asset(ModelComparison, deps=[ExamMetrics], version="2", kinds=("scipy",))
 def model_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every pair of predictors on the same exams: paired first, the published protocol beside it."""
     frame = compare_models(study.read(ExamMetrics))

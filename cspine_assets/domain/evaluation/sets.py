@@ -5,12 +5,33 @@ Add here what every statistic over exams has in common. The statistics themselve
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-SUMMARY_METRICS: Final = ("dice_volumetric", "dice_slice_mean", "iou")
-"""Columns of ``evaluation.exam_metrics`` that are summed up and compared."""
+from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.evaluation.overlap import Status
+from cspine_assets.domain.tables.base import Table, empty_frame, validate
+
+COMPARED_METRICS: Final = (
+    "dice_volumetric",
+    "dice_slice_mean",
+    "iou",
+    "hd95_mm",
+    "assd_mm",
+    "nsd_1mm",
+    "nsd_2mm",
+)
+"""Columns of ``evaluation.exam_metrics`` in which one prediction can be better than another."""
+
+SUMMARY_METRICS: Final = (*COMPARED_METRICS, "volume_difference_relative")
+"""Columns that are summed up: also the one that has a best value in the middle."""
+
+DISTANCES: Final = ("hd95_mm", "assd_mm")
+"""Metrics that are infinite where one mask is empty."""
 
 MACRO: Final = "macro"
 """Structure of a row over both structures."""
@@ -30,3 +51,58 @@ def with_set_name(exam_metrics: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with the column ``set_name`` beside their set."""
     pairs = zip(exam_metrics["set"], exam_metrics["annotation_provenance"], strict=True)
     return exam_metrics.assign(set_name=[set_name(one, provenance) for one, provenance in pairs])
+
+
+def with_worst_case(exam_metrics: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows with the diagonal of the exam's volume in place of an infinite distance.
+
+    Every statistic takes a missed or spurious structure at this worst case: no two voxels lie further apart, so the
+    exam ranks last, weighs in a mean, and two predictors that both miss differ by 0. Leaving it out would let a model
+    win by missing.
+
+    Args:
+        exam_metrics: Rows of ``evaluation.exam_metrics``.
+    """
+    diagonals = exam_metrics["diagonal_mm"]
+    distances = {name: exam_metrics[name] for name in DISTANCES}
+    return exam_metrics.assign(
+        **{name: values.where(~np.isinf(values).fillna(False), diagonals) for name, values in distances.items()}
+    )
+
+
+def by_structure(exams: pd.DataFrame, metrics: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yields the exams of each structure, then the exams' means over both as structure ``macro``.
+
+    Args:
+        exams: Rows of ``evaluation.exam_metrics`` of one predictor.
+        metrics: Columns that are averaged.
+    """
+    for structure, rows in exams.groupby("structure", sort=True):
+        yield str(structure), rows
+    yield MACRO, _macro(exams, metrics)
+
+
+def _macro(exams: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Returns one row per exam: the mean of both structures' values, missing where one of them is.
+
+    The mean over exams is the published macro-average, the mean of the two structures' means. The spread is not: the
+    published one is that of two numbers. An exam counts as missed, or spurious, where one of its structures is.
+    """
+    by_exam = exams.groupby("exam_id", sort=True)
+    complete = by_exam[list(metrics)].count() == len(Structure)
+    values = by_exam[list(metrics)].mean().where(complete)
+    order = [Status.MISSED, Status.SPURIOUS, Status.OK, Status.BOTH_EMPTY]
+    status = by_exam["status"].agg(lambda column: min(column, key=order.index))
+    return values.assign(status=status)
+
+
+def value_array(values: pd.Series[float]) -> NDArray[np.float64]:
+    """Returns a column's values, NaN where one is missing."""
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+
+
+def typed(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Returns rows as a validated table; a column of None alone gets its type from the description."""
+    if not rows:
+        return empty_frame(table)
+    return validate(table, pd.DataFrame(rows).astype(empty_frame(table).dtypes.to_dict()))

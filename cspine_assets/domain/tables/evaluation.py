@@ -12,6 +12,11 @@ STRUCTURES = tuple(structure.value for structure in Structure)
 SETS = ("cv", "test")
 PROFILES = ("full", "demo")
 PROVENANCES = ("expert", "model", "unknown")
+_MEAN = (
+    "Mean over the exams used; a missed or spurious one counts with 0 for an overlap, and with the diagonal of its "
+    "volume for a distance (hd95_mm, assd_mm), in all statistics of the row"
+)
+_BOOTSTRAP = "the 95 % percentile bootstrap interval (9,999 draws of exams) of the"
 SPLIT = "SHA-256 of the split that the model was trained by, as in cohort.splits"
 
 
@@ -131,10 +136,14 @@ class FoldSummary(Table):
     n_used: Integer = column("Exams with a value", ge=0)
     n_missed: Integer = column("Exams whose prediction is empty", ge=0)
     n_spurious: Integer = column("Exams whose reference is empty and prediction is not", ge=0)
-    mean: Number = column("Mean", nullable=True)
+    mean: Number = column(_MEAN, nullable=True)
+    mean_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} mean", nullable=True)
+    mean_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} mean", nullable=True)
     sd: Number = column("Standard deviation with n in the denominator, as published", nullable=True, ge=0)
     sd_sample: Number = column("Standard deviation with n - 1 in the denominator", nullable=True, ge=0)
     median: Number = column("Median", nullable=True)
+    median_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} median", nullable=True)
+    median_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} median", nullable=True)
     q1: Number = column("First quartile", nullable=True)
     q3: Number = column("Third quartile", nullable=True)
 
@@ -163,10 +172,14 @@ class SummaryOnTest(Table):
     n_used: Integer = column("Exams with a value", ge=0)
     n_missed: Integer = column("Exams whose prediction is empty", ge=0)
     n_spurious: Integer = column("Exams whose reference is empty and prediction is not", ge=0)
-    mean: Number = column("Mean", nullable=True)
+    mean: Number = column(_MEAN, nullable=True)
+    mean_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} mean", nullable=True)
+    mean_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} mean", nullable=True)
     sd: Number = column("Standard deviation with n in the denominator, as published", nullable=True, ge=0)
     sd_sample: Number = column("Standard deviation with n - 1 in the denominator", nullable=True, ge=0)
     median: Number = column("Median", nullable=True)
+    median_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} median", nullable=True)
+    median_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} median", nullable=True)
     q1: Number = column("First quartile", nullable=True)
     q3: Number = column("Third quartile", nullable=True)
 
@@ -183,11 +196,11 @@ class ModelComparison(Table):
     set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
     predictor_a: Text = column("First predictor")
     predictor_b: Text = column("Second predictor")
-    structure: Text = column("Segmented structure", isin=STRUCTURES)
+    structure: Text = column("Segmented structure, or macro: each exam's mean of both", isin=(*STRUCTURES, "macro"))
     metric: Text = column("Column of evaluation.exam_metrics that is compared")
     protocol: Text = column(
-        "paired: Wilcoxon signed-rank on the same exams, Holm over the pairs and structures of one set and metric; "
-        "paper: Mann-Whitney U and the unpaired bootstrap",
+        "paired: Wilcoxon signed-rank on the same exams, Holm over the pairs and structures of one set and metric "
+        "(macro by itself); paper: Mann-Whitney U and the unpaired bootstrap",
         isin=("paired", "paper"),
     )
     profile: Text = column("Profile of the models; demo numbers are no results", isin=PROFILES)

@@ -9,14 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cspine_assets.domain.evaluation.bootstrap import paired_interval, unpaired_interval
-from cspine_assets.domain.evaluation.comparison import (
-    compare_as_published,
-    compare_paired,
-    holm,
-    model_comparison,
-    rank_biserial,
-)
+from cspine_assets.domain.evaluation.bootstrap import median_interval, unpaired_interval
+from cspine_assets.domain.evaluation.comparison import model_comparison
+from cspine_assets.domain.evaluation.multiplicity import holm
+from cspine_assets.domain.evaluation.protocols import compare_as_published, compare_paired
+from cspine_assets.domain.evaluation.rank_tests import rank_biserial
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
@@ -34,8 +31,9 @@ def difference_of_medians(first, second, axis=-1):
 
 
 @pytest.mark.parametrize("n", [2, 7, 87, 100])
-def test_the_unpaired_interval_equals_scipys_to_the_last_bit(n):
-    first, second = scores(n, n)
+@pytest.mark.parametrize("extra", [0, 5])
+def test_the_unpaired_interval_equals_scipys_to_the_last_bit(n, extra):
+    first, second = scores(n, n)[0], scores(n + 1, n + extra)[1]
     oracle = stats.bootstrap(
         (first, second),
         difference_of_medians,
@@ -52,9 +50,9 @@ def test_the_unpaired_interval_equals_scipys_to_the_last_bit(n):
 def test_the_paired_interval_equals_scipys_to_the_last_bit():
     first, second = scores(3, 60)
     oracle = stats.bootstrap(
-        (first - second,), np.median, n_resamples=9_999, method="percentile", random_state=42
+        (np.sort(first - second),), np.median, n_resamples=9_999, method="percentile", random_state=42
     ).confidence_interval
-    interval = paired_interval(first - second)
+    interval = median_interval(first - second)
     assert (interval.low, interval.high) == (oracle.low, oracle.high)
 
 
@@ -120,13 +118,13 @@ def predictors(metrics_of, n=12, **choices):
 
 def test_all_pairs_structures_metrics_and_protocols_are_compared(metrics_of):
     compared = model_comparison(predictors(metrics_of))
-    assert len(compared) == 3 * 2 * 3 * 2
+    assert len(compared) == 3 * (2 + 1) * 7 * 2
     assert set(compared["n"]) == {12}
 
 
 def test_holm_runs_over_the_pairs_and_structures_of_one_set_and_metric(metrics_of):
     compared = model_comparison(predictors(metrics_of), metrics=["dice_volumetric"])
-    paired = compared[compared["protocol"] == "paired"]
+    paired = compared[(compared["protocol"] == "paired") & (compared["structure"] != "macro")]
     assert paired["p_value_holm"].tolist() == pytest.approx(holm(paired["p_value"].tolist()))
     assert compared[compared["protocol"] == "paper"]["p_value_holm"].isna().all()
 
@@ -148,6 +146,42 @@ def test_only_exams_that_both_predictors_have_are_compared(metrics_of):
 def test_references_of_models_are_compared_under_their_own_set_name(metrics_of):
     both = pd.concat([predictors(metrics_of), predictors(metrics_of, scored_set="cv", provenance="model")])
     assert sorted(set(model_comparison(both)["set_name"])) == ["cv_model", "test"]
+
+
+def test_two_predictors_that_both_miss_differ_by_nothing_and_one_that_misses_alone_by_the_diagonal(metrics_of):
+    first, second = [0.9, 0.0, 0.0, 0.8, 0.7], [0.8, 0.0, 0.9, 0.9, 0.6]
+    compared = model_comparison(metrics_of({"a": {BODY: first, DISC: first}, "b": {BODY: second, DISC: second}}))
+    found = compared[(compared["metric"] == "hd95_mm") & (compared["structure"] == BODY)].set_index("protocol")
+    own, other = ([400 if dice == 0 else 10 * (1 - dice) for dice in column] for column in (first, second))
+    oracle = stats.wilcoxon(own, other)
+    assert found.loc["paired", "n"] == 5
+    assert found.loc["paired", "statistic"] == oracle.statistic
+    assert found.loc["paired", "p_value"] == pytest.approx(oracle.pvalue)
+    assert np.isfinite(found.loc["paired", ["median_difference", "ci_low", "ci_high"]].astype(float)).all()
+
+
+def test_infinite_scores_are_tested_by_rank_and_have_no_interval():
+    infinite = float("inf")
+    first = np.array([1.0, 2.0, infinite, 4.0, infinite, 3.0])
+    second = np.array([2.0, infinite, infinite, 5.0, 1.0, 2.5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        paired, published = compare_paired(first, second), compare_as_published(first, second)
+    # the differences -1, -inf, 0 (both missed), -1, inf, 0.5
+    assert paired.p_value == stats.wilcoxon([-1, -1e6, 0, -1, 1e6, 0.5]).pvalue
+    assert published.p_value == stats.mannwhitneyu(np.minimum(first, 1e6), np.minimum(second, 1e6)).pvalue
+    assert (paired.ci_low, published.ci_low) == (None, None)
+
+
+def test_the_means_over_both_structures_are_compared_in_a_family_of_their_own(metrics_of):
+    metrics = predictors(metrics_of)
+    compared = model_comparison(metrics, metrics=["dice_volumetric"])
+    macro = compared[(compared["structure"] == "macro") & (compared["protocol"] == "paired")]
+    means = metrics.pivot_table(index="exam_id", columns="predictor", values="dice_volumetric", aggfunc="mean")
+    differences = (means["2d"] - means["ensemble"]).to_numpy(dtype=float)
+    found = macro[(macro["predictor_a"] == "2d") & (macro["predictor_b"] == "ensemble")].iloc[0]
+    assert found["median_difference"] == pytest.approx(np.median(differences))
+    assert macro["p_value_holm"].tolist() == pytest.approx(holm(macro["p_value"].tolist()))
 
 
 def test_one_predictor_or_no_row_gives_an_empty_table(metrics_of):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
 from cspine_assets.domain.evaluation import summaries
+from cspine_assets.domain.evaluation.distribution import describe, describe_columns
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
@@ -89,3 +95,79 @@ def test_the_sets_do_not_mix(metrics_of):
     test = metrics_of({"2d": {BODY: VALUES, DISC: VALUES}})
     assert summaries.fold_summary(test).empty
     assert summaries.test_summary(empty_frame(ExamMetrics)).empty
+
+
+def test_a_missed_exam_weighs_in_a_distance_with_the_diagonal_of_its_volume(metrics_of):
+    summary = summaries.test_summary(metrics_of({"2d": {BODY: [0.9, 0.8, 0.0], DISC: [0.9, 0.8, 0.7]}}))
+    found = row(summary, structure=BODY, metric="hd95_mm")
+    assert (found["n_used"], found["n_missed"]) == (3, 1)
+    assert found["mean"] == pytest.approx((1 + 2 + 400) / 3)
+    assert found["median"] == pytest.approx(2.0)
+    assert found["q3"] == pytest.approx(201)
+    both = row(summary, structure="macro", metric="hd95_mm")
+    assert (both["n"], both["n_missed"], both["mean"]) == (3, 1, pytest.approx((1 + 2 + (400 + 3) / 2) / 3))
+
+
+def test_a_model_that_misses_never_scores_better_for_it(metrics_of):
+    poor, missing = [0.9, 0.8, 0.3], [0.9, 0.8, 0.0]
+    summary = summaries.test_summary(
+        metrics_of({"2d": {BODY: poor, DISC: poor}, "3d_fullres": {BODY: missing, DISC: missing}})
+    )
+    for metric, is_better in (("hd95_mm", np.less), ("assd_mm", np.less), ("nsd_1mm", np.greater)):
+        means = [row(summary, predictor=name, structure=BODY, metric=metric)["mean"] for name in ("2d", "3d_fullres")]
+        assert is_better(*means), metric
+
+
+def test_every_metric_is_summed_up_for_every_predictor(metrics_of):
+    summary = summaries.test_summary(
+        metrics_of({name: {BODY: VALUES, DISC: VALUES} for name in ("2d", "3d_fullres", "ensemble", "mine")})
+    )
+    assert len(summary) == 4 * 3 * 8
+    assert (
+        not summary[summary["n_used"] > 0][["mean", "mean_ci_low", "median_ci_high", "sd", "q1"]].isna().any(axis=None)
+    )
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 101])
+def test_the_intervals_are_scipys_on_the_sorted_values(n):
+    values = np.random.default_rng(n).beta(9, 1, n)
+    found = describe(values, ["ok"] * n)
+
+    def oracle(statistic):
+        return stats.bootstrap(
+            (np.sort(values),), statistic, n_resamples=9_999, method="percentile", random_state=42
+        ).confidence_interval
+
+    assert (found.median_ci_low, found.median_ci_high) == oracle(np.median)
+    assert (found.mean_ci_low, found.mean_ci_high) == pytest.approx(tuple(oracle(np.mean)), rel=1e-12)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.permutations(list(np.linspace(0.5, 1, 9) ** 2)))
+def test_the_order_of_exams_changes_no_interval(values):
+    ordered = describe(np.sort(values), ["ok"] * len(values))
+    found = describe(np.array(values), ["ok"] * len(values))
+    assert (found.median_ci_low, found.median_ci_high) == (ordered.median_ci_low, ordered.median_ci_high)
+    assert (found.mean_ci_low, found.mean_ci_high) == (ordered.mean_ci_low, ordered.mean_ci_high)
+
+
+def test_a_column_with_gaps_is_described_as_if_it_were_alone():
+    rng = np.random.default_rng(0)
+    columns = rng.beta(9, 1, (20, 3))
+    columns[[2, 7], 1] = np.nan
+    found = describe_columns(columns, ["ok"] * 20)
+    for column, own in zip(columns.T, found, strict=True):
+        alone = describe(column[~np.isnan(column)], ["ok"] * 20)
+        assert own.n == 20
+        assert replace(own, n=0, mean_ci_low=0, mean_ci_high=0) == replace(alone, n=0, mean_ci_low=0, mean_ci_high=0)
+        assert (own.mean_ci_low, own.mean_ci_high) == pytest.approx((alone.mean_ci_low, alone.mean_ci_high))
+
+
+def test_one_exam_has_a_mean_and_no_interval_and_none_has_nothing():
+    one = describe(np.array([0.9]), ["ok"])
+    assert (one.n_used, one.mean, one.median, one.mean_ci_low, one.median_ci_low, one.sd_sample) == (
+        *(1, 0.9, 0.9),
+        *(None, None, None),
+    )
+    none = describe(np.array([np.nan]), ["both_empty"])
+    assert (none.n, none.n_used, none.mean, none.sd, none.q1) == (1, 0, None, None, None)
