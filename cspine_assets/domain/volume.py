@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
+from cspine_assets.domain.plain_nifti import Scratch, read_plain_nifti
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 SPACING_TOLERANCE_MM = 1e-3
 """Spacing and origin may differ by this much: header fields are float32, and tools round them differently."""
@@ -55,6 +58,8 @@ class Geometry:
     @property
     def axis_codes(self) -> str:
         """Where each array axis points, such as ``PSR``."""
+        import nibabel as nib  # noqa: PLC0415 - a quarter of a second, and most masks are read without it
+
         return "".join(str(code) for code in nib.aff2axcodes(self.affine))
 
     @property
@@ -77,6 +82,8 @@ class Geometry:
 
     def difference(self, other: Geometry) -> str | None:
         """Returns what differs from another grid in one phrase, or None where they are the same within tolerance."""
+        if self.shape == other.shape and np.array_equal(self.affine, other.affine):
+            return None
         if self.shape != other.shape:
             return f"shape {self.shape} against {other.shape}"
         spacing = float(np.max(np.abs(np.subtract(self.spacing_mm, other.spacing_mm))))
@@ -130,14 +137,23 @@ def read_volume(path: Path) -> Volume:
     return Volume(array, Geometry(tuple(image.shape), np.asarray(image.affine, dtype=np.float64)))
 
 
-def read_mask(path: Path) -> Volume:
+def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
     """Returns a mask as uint8.
 
+    Args:
+        path: The file.
+        scratch: Memory to read many masks with, one after another: the mask is gone when it is used again. None for
+            a mask that stays.
+
     Raises:
-        GeometryError: As ``read_volume``, or a value is no whole number between 0 and 255.
+        GeometryError: As ``read_volume``, its bytes are damaged, or a value is no whole number between 0 and 255.
     """
-    volume = read_volume(path)
-    mask = volume.array.astype(np.uint8)
+    plain = read_plain_nifti(path, scratch or Scratch())
+    volume = read_volume(path) if plain is None else Volume(plain.array, Geometry(plain.array.shape, plain.affine))
+    if volume.array.dtype == np.uint8:
+        return Volume(volume.array.astype(np.uint8, copy=False), volume.geometry)
+    with np.errstate(invalid="ignore"):  # what is no number is refused below
+        mask = volume.array.astype(np.uint8)
     if not np.array_equal(mask, volume.array):
         raise GeometryError(f"{path}: expected labels as whole numbers between 0 and 255, got other values.")
     return Volume(mask, volume.geometry)
@@ -154,6 +170,8 @@ def write_mask(path: Path, mask: NDArray[np.uint8], like: Path) -> None:
     Raises:
         GeometryError: The mask has another shape than the scan.
     """
+    import nibabel as nib  # noqa: PLC0415 - as above
+
     scan = _load(like)
     if tuple(mask.shape) != tuple(scan.shape):
         raise GeometryError(f"{path}: expected a mask of the scan's shape {scan.shape}, got {mask.shape}.")
@@ -203,6 +221,9 @@ def middle_slice(geometry: Geometry) -> int:
 
 def _load(path: Path) -> nib.Nifti1Image:
     """Opens a NIfTI, its voxels unread."""
+    import nibabel as nib  # noqa: PLC0415 - as above
+    from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415
+
     try:
         image = nib.load(path)
     except FileNotFoundError as error:

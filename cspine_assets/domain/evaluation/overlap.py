@@ -21,8 +21,13 @@ from cspine_assets.domain.evaluation.pair import read_mask_pair
 _WORD: Final = 8
 """Bytes of a machine word: voxels are looked at eight at a time, since most are background in both masks."""
 
-_CODES: Final = len(LABELS) + 1
-"""Background and one code per structure."""
+_CODES: Final = 4
+"""Values of two bits: background, one per structure, and one that no structure has."""
+
+_TWO_BITS: Final = np.uint64(2)
+
+_MORE_THAN_TWO_BITS: Final = 0xFCFCFCFCFCFCFCFC
+"""What a word of voxels has in common with values above 3."""
 
 
 class Status(StrEnum):
@@ -95,8 +100,8 @@ def measure_overlap(
     return {
         structure: _overlap_of(
             both=counts[:, label, label],
-            in_reference=counts[:, label, :].sum(axis=1),
-            in_prediction=counts[:, :, label].sum(axis=1),
+            in_reference=counts[:, :, label].sum(axis=1),
+            in_prediction=counts[:, label, :].sum(axis=1),
             voxel_volume_mm3=voxel_volume_mm3,
         )
         for structure, label in LABELS.items()
@@ -146,24 +151,26 @@ def _slice_mean(both: NDArray[np.int64], total: NDArray[np.int64]) -> float:
 
 
 def _count_by_slice(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], slice_axis: int) -> NDArray[np.int64]:
-    """Returns voxel counts of shape (slices, code in the reference, code in the prediction).
+    """Returns voxel counts of shape (slices, code in the prediction, code in the reference).
 
-    Only words that hold a label in either mask are looked at, so the count of background in both is not complete.
+    Only words that hold a label in either mask are looked at, so the count of background in both is not complete. A
+    slice at a time stays in the processor's cache.
     """
     if reference.shape != prediction.shape:
         raise GeometryError(f"expected two masks of one shape, got {reference.shape} against {prediction.shape}.")
-    slices = reference.shape[slice_axis]
     order = _slices_first(reference, slice_axis)
-    words_reference = _as_words(reference, order)
-    words_prediction = _as_words(prediction, order)
-    filled = np.flatnonzero(words_reference | words_prediction)
-    voxel = filled[:, None] * _WORD + np.arange(_WORD)
-    where = voxel.ravel() // (reference.size // max(slices, 1))
-    code = _codes(words_reference[filled]) * _CODES + _codes(words_prediction[filled])
-    # voxels that only pad the last word are background in both, but would lie in a slice that is not there
-    where = np.minimum(where, slices - 1)
-    counts = np.bincount(where * _CODES**2 + code, minlength=slices * _CODES**2)
-    return counts.reshape(slices, _CODES, _CODES)
+    counts = np.zeros((reference.shape[slice_axis], _CODES**2), np.int64)
+    for index, (ours, theirs) in enumerate(zip(_as_words(reference, order), _as_words(prediction, order), strict=True)):
+        either = ours | theirs
+        filled = np.flatnonzero(either != 0)
+        if filled.size:
+            first, second = ours[filled], theirs[filled]
+            if int(np.bitwise_or.reduce(first | second)) & _MORE_THAN_TWO_BITS:
+                first, second = _known(first), _known(second)
+            # both masks' two bits side by side in each byte: one code per voxel
+            codes = (first | (second << _TWO_BITS)).view(np.uint8)
+            counts[index] = np.bincount(codes, minlength=_CODES**2)
+    return counts.reshape(-1, _CODES, _CODES)
 
 
 def _slices_first(array: NDArray[np.uint8], slice_axis: int) -> tuple[int, ...]:
@@ -173,17 +180,17 @@ def _slices_first(array: NDArray[np.uint8], slice_axis: int) -> tuple[int, ...]:
 
 
 def _as_words(mask: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uint64]:
-    """Returns the mask's bytes, slice after slice, as words; the last one is filled up with background."""
-    flat = np.ascontiguousarray(mask.transpose(order)).reshape(-1)
-    missing = -flat.size % _WORD
+    """Returns the mask's bytes as words, a row per slice; each row's last word is filled up with background."""
+    rows = mask.transpose(order).reshape(mask.shape[order[0]], -1)
+    missing = -rows.shape[1] % _WORD
     if missing:
-        flat = np.concatenate([flat, np.zeros(missing, np.uint8)])
-    return flat.view(np.uint64)
+        rows = np.pad(rows, ((0, 0), (0, missing)))
+    return np.ascontiguousarray(rows).view(np.uint64)
 
 
-def _codes(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Returns one code per voxel: a structure's label, and 0 for anything else."""
-    table = np.zeros(256, np.int64)
+def _known(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Returns the words with background in place of all that is no label of the study."""
+    table = np.zeros(256, np.uint8)
     for label in LABELS.values():
         table[label] = label
-    return table[words.view(np.uint8)]
+    return table[words.view(np.uint8)].view(np.uint64)
