@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cspine_assets.cli import demo, dev, doctor, download, materialize, phantom, predict, sql
+from cspine_assets.cli import demo, dev, doctor, download, materialize, phantom, predict, publications, sql
 from cspine_assets.domain.errors import CSpineError
 
 DEBUG_VARIABLE = "CSPINE_DEBUG"
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(materialize.materialize)
 app.command()(sql.sql)
+app.command()(publications.publications)
 app.command()(predict.predict)
 app.command()(phantom.phantom)
 app.command()(download.download)

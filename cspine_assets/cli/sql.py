@@ -1,8 +1,9 @@
-"""`cspine sql`: a question to the published database, read only."""
+"""`cspine sql`: a question to the published database, read only and within limits."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,53 +12,112 @@ from cspine_assets.cli.options import HomeOption
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
+    import pyarrow as pa
+    from rich.console import Group
+
+SHOWN_ROWS = 1000
+"""Rows of an answer that the terminal shows; the other formats hold all."""
 
 
 class AnswerFormat(StrEnum):
-    """How an answer is printed."""
+    """How an answer is given."""
 
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    PARQUET = "parquet"
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(help="One SQL statement, such as: from evaluation.test_summary")],
+    statement: Annotated[
+        str | None, typer.Argument(help="One SQL statement, such as: from evaluation.test_summary", show_default=False)
+    ] = None,
+    *,
     home: HomeOption = None,
+    file: Annotated[Path | None, typer.Option(help="A file with the statement, or with several for tables.")] = None,
+    shell: Annotated[bool, typer.Option("--shell", help="Ask one question after the other.")] = False,
     answer_format: Annotated[
-        AnswerFormat, typer.Option("--format", help="How to print the answer.")
-    ] = AnswerFormat.TABLE,
+        AnswerFormat | None, typer.Option("--format", help="Default: by the ending of --out, else a table.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answer to this file.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a statement is stopped.")] = 60,
+    memory: Annotated[int, typer.Option(min=100, help="Megabytes that a statement may use.")] = 1000,
+    publication: Annotated[
+        str | None, typer.Option(help="Ask an earlier publication instead; `cspine publications` lists them.")
+    ] = None,
 ) -> None:
     """Ask the published database; SQL reaches no other file, no network and no setting."""
+    from cspine_assets.cli.bounds import bounded_process, hard_stop
+    from cspine_assets.cli.shell import run_shell
+    from cspine_assets.defs.resources import home_root
+    from cspine_assets.domain.errors import CSpineError
+    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.warehouse.publications import publication_file
+    from cspine_assets.domain.warehouse.read import Limits, ask, connect_read_only, statements_of
+
+    if (statement is not None) + (file is not None) + shell != 1:
+        raise CSpineError("expected one of a statement, --file FILE and --shell.")
+    limits = Limits(seconds=timeout, memory_mb=memory)
+    database = publication_file(Home(home_root(str(home) if home else None)).database, publication)
+    wanted = _format(answer_format, out)
+    asked = _read(file) if file else statement or ""
+    with connect_read_only(database, limits) as connection, bounded_process(limits.memory_mb):
+        if shell:
+            run_shell(connection, database, limits)
+            return
+        several = statements_of(connection, asked) if file and wanted is AnswerFormat.TABLE and not out else [asked]
+        for one in several:
+            with hard_stop(limits.seconds):
+                answer = ask(connection, one, limits)
+            give(answer, wanted, out)
+
+
+def give(answer: pa.Table, answer_format: AnswerFormat, out: Path | None = None) -> None:
+    """Prints an answer, or writes it to a file, whole or not at all."""
+    import io
+
+    import pyarrow.parquet as pq
     from rich.console import Console
 
-    from cspine_assets.defs.resources import home_root
-    from cspine_assets.domain.home import Home
-    from cspine_assets.domain.warehouse.read import query
+    from cspine_assets.domain.files import written_aside
+    from cspine_assets.domain.warehouse.read import to_frame
 
-    answer = query(Home(home_root(str(home) if home else None)).database, statement)
+    if answer_format is AnswerFormat.PARQUET and out is not None:
+        with written_aside(out) as aside:
+            pq.write_table(answer, aside)
+        return
+    frame = to_frame(answer)
+    text = io.StringIO()
     if answer_format is AnswerFormat.CSV:
-        typer.echo(answer.to_csv(index=False), nl=False)
+        frame.to_csv(text, index=False)
     elif answer_format is AnswerFormat.JSON:
-        typer.echo(answer.to_json(orient="records", indent=2, date_format="iso"))
+        text.write(str(frame.to_json(orient="records", indent=2, date_format="iso", double_precision=15)) + "\n")
     else:
-        Console().print(answer_table(answer))
+        Console(file=text if out else None).print(answer_table(frame))
+    if out is None:
+        typer.echo(text.getvalue(), nl=False)
+        return
+    with written_aside(out) as aside:
+        aside.write_text(text.getvalue(), encoding="utf-8")
 
 
-def answer_table(answer: pd.DataFrame) -> Table:
+def answer_table(answer: pd.DataFrame) -> Group:
     """Returns an answer as a table for the terminal; numbers to the right, four decimals."""
     import pandas as pd
     from rich import box
+    from rich.console import Group
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, caption=f"{len(answer)} row(s)", caption_justify="left")
+    caption = f"{len(answer)} row(s)"
+    if len(answer) > SHOWN_ROWS:
+        caption = f"the first {SHOWN_ROWS} of {len(answer)} rows; --format csv, json or parquet gives all"
+    table = Table(box=box.SIMPLE_HEAD)
     numeric = {name for name in answer.columns if pd.api.types.is_numeric_dtype(answer[name])}
     for name in answer.columns:
         table.add_column(str(name), justify="right" if name in numeric else "left", overflow="fold")
-    for row in answer.itertuples(index=False):
+    for row in answer.head(SHOWN_ROWS).itertuples(index=False):
         table.add_row(*(_shown(value) for value in row))
-    return table
+    return Group(table, f" {caption}")
 
 
 def _shown(value: object) -> str:
@@ -69,3 +129,23 @@ def _shown(value: object) -> str:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
+
+
+def _format(given: AnswerFormat | None, out: Path | None) -> AnswerFormat:
+    """Returns the format asked for, or the one that the file's ending says."""
+    from cspine_assets.domain.errors import CSpineError
+
+    endings = {".csv": AnswerFormat.CSV, ".json": AnswerFormat.JSON, ".parquet": AnswerFormat.PARQUET}
+    found = given or (endings.get(out.suffix, AnswerFormat.TABLE) if out else AnswerFormat.TABLE)
+    if found is AnswerFormat.PARQUET and out is None:
+        raise CSpineError("expected a file for a Parquet answer: say --out FILE.")
+    return found
+
+
+def _read(file: Path) -> str:
+    from cspine_assets.domain.errors import CSpineError
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CSpineError(f"{file}: expected a text file with SQL, it cannot be read ({error}).") from error

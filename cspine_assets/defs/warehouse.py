@@ -5,28 +5,53 @@ Add an asset when something new is published. What a table holds is decided wher
 
 import dagster as dg
 
-from cspine_assets.defs.io import Made, table_asset
-from cspine_assets.defs.resources import Study
+from cspine_assets.defs.io import Made, asset_key, table_asset
+from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.report.page import write_report
+from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
 
+EARLIER_KEPT = 5
+"""Publications that stay beside the newest: a few weeks of weekly re-evaluations, some megabytes each."""
+
 PUBLISHED = tuple(table for table in all_tables() if table not in (Database, Report))
 
 
-@table_asset(Database, deps=PUBLISHED, version="1", kinds=("duckdb",))
+@table_asset(Database, deps=PUBLISHED, version="2", kinds=("duckdb",))
 def database(_context: dg.AssetExecutionContext, study: Study) -> Made:
-    """All tables in one DuckDB file, built aside and renamed: no reader waits, and none sees half a table."""
-    manifest = publish_database({table: study.read(table) for table in PUBLISHED}, study.home.database)
+    """All tables in one DuckDB file, built aside, checked and renamed: no reader waits, none sees half a table."""
+    frames = {table: study.read(table) for table in PUBLISHED}
+    manifest = publish_database(frames, study.home.database, keep=EARLIER_KEPT)
     return Made(
         manifest,
         {
             "profile": study.settings.profile,
-            "tables": len(manifest),
+            "tables": int((manifest["kind"] == "table").sum()),
+            "views": int((manifest["kind"] == "view").sum()),
+            "foreign_keys": sum(len(keys.split(", ")) for keys in manifest["foreign_keys"].dropna()),
+            "broken_keys": "; ".join(
+                f"{row.table_name}.{row.broken_keys}" for row in rows_of(manifest.dropna(subset="broken_keys"))
+            )
+            or "none",
             "path": study.home.relative(study.home.database),
             "size_bytes": study.home.database.stat().st_size,
         },
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(Database),
+    description="Every column that names a row of another table finds it there; see broken_keys in the manifest.",
+)
+def keys_hold(study: StudyResource) -> dg.AssetCheckResult:
+    """Warns of rows that point to nothing; they are published all the same, with the key not enforced."""
+    broken = study.open().read(Database).dropna(subset="broken_keys")
+    return dg.AssetCheckResult(
+        passed=broken.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"broken": [f"{row.table_name}: {row.broken_keys}" for row in rows_of(broken)]},
     )
 
 

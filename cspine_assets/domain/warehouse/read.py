@@ -1,20 +1,64 @@
-"""Asking the published database: read only, and with nothing else of the machine in reach.
+"""Asking the published database: read only, with nothing else of the machine in reach, and within limits.
 
 Add a way of asking here. What the tables hold is decided by ``publish``.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeAlias
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+from pandas.api.extensions import ExtensionDtype
 
 from cspine_assets.domain.errors import CSpineError, HomeError
+from cspine_assets.domain.warehouse.statements import text
+
+Connection: TypeAlias = duckdb.DuckDBPyConnection
+
+CATALOG: Final = "cspine"
+_ROWS_PER_BATCH: Final = 50_000
+_READING: Final = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_CLOSED: Final = {
+    "allow_community_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "python_enable_replacements": "false",  # a variable of the calling program is no table
+    "temp_directory": "",  # what does not fit into memory is refused, not written to the disk
+}
 
 
-def connect_read_only(database: Path) -> duckdb.DuckDBPyConnection:
+class StatementRefusedError(CSpineError):
+    """A statement that a reader may not run, that is no SQL, or that went beyond a limit."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one statement may take.
+
+    Attributes:
+        seconds: Time until it is stopped.
+        memory_mb: Memory of the database engine, and again as much for the answer.
+    """
+
+    seconds: float = 60.0
+    memory_mb: int = 1000
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+def connect_read_only(database: Path, limits: Limits = DEFAULT_LIMITS) -> Connection:
     """Opens the published database for reading; SQL reaches no other file, no network, and no setting.
+
+    The connection keeps the publication that it opened, also when a newer one takes its place. Two connections of one
+    process are strangers: each sees what was published when it was opened.
 
     Raises:
         HomeError: Nothing has been published, or the file is no DuckDB database.
@@ -24,29 +68,138 @@ def connect_read_only(database: Path) -> duckdb.DuckDBPyConnection:
             f"{database}: expected the published database, there is none yet. "
             "Materialize the asset warehouse/database first (`cspine demo` or `cspine materialize`)."
         )
-    settings = {"enable_external_access": "false", "lock_configuration": "true"}
     try:
-        return duckdb.connect(str(database), read_only=True, config=settings)  # type: ignore[arg-type]
+        # attached, not opened: DuckDB would hand a second opener of the same path the instance of the first, old file
+        connection = duckdb.connect(":memory:", config={**_CLOSED, "memory_limit": f"{limits.memory_mb}MB"})
+        connection.execute(f"ATTACH {text(str(database))} AS {CATALOG} (READ_ONLY)")
+        connection.execute(f"USE {CATALOG}")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         raise HomeError(
-            f"{database}: expected a DuckDB database, it cannot be opened ({error}). "
+            f"{database}: expected a DuckDB database, it cannot be opened ({one_line(error)}). "
             "Materialize the asset warehouse/database again."
         ) from error
+    return connection
 
 
-def query(database: Path, statement: str) -> pd.DataFrame:
-    """Returns the answer to one SQL statement.
+def statements_of(connection: Connection, sql: str) -> list[str]:
+    """Returns the statements of a text, each of them one that reads.
+
+    Raises:
+        StatementRefusedError: It is no SQL, holds no statement, or holds one that does more than read.
+    """
+    try:
+        found = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise StatementRefusedError(f"this is no SQL: {one_line(error)}") from error
+    for statement in found:
+        if statement.type not in _READING:
+            raise StatementRefusedError(
+                f"refused {statement.type.name}: expected a statement that reads "
+                "(SELECT, FROM, WITH, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN; PIVOT with its values named by IN)."
+            )
+    if not found:
+        raise StatementRefusedError("expected an SQL statement, got none.")
+    return [statement.query for statement in found]
+
+
+def ask(connection: Connection, statement: str, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
+    """Returns the answer to exactly one statement that reads.
+
+    Raises:
+        StatementRefusedError: The statement is not valid, does more than read, is more than one, or took more than it
+            may.
+    """
+    statements = statements_of(connection, statement)
+    if len(statements) > 1:
+        raise StatementRefusedError(f"expected one statement, got {len(statements)}.")
+    with _stopped_after(connection, limits.seconds) as stopped:
+        try:
+            return _fetch(connection.sql(statements[0]), limits)
+        except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
+            if stopped.is_set():
+                raise StatementRefusedError(
+                    f"stopped after {limits.seconds:g} s. Ask for less, or allow more time."
+                ) from error
+            if isinstance(error, duckdb.OutOfMemoryException | MemoryError | pa.ArrowException | OSError):
+                raise _too_large(limits, one_line(error)) from error
+            raise StatementRefusedError(f"the database refused the statement: {one_line(error)}") from error
+
+
+def query(database: Path, statement: str, limits: Limits = DEFAULT_LIMITS) -> pd.DataFrame:
+    """Returns the answer to one statement, its columns of pandas' nullable types.
 
     Raises:
         HomeError: As ``connect_read_only``.
-        CSpineError: The statement is not valid SQL, or asks for what a reader may not do.
+        StatementRefusedError: As ``ask``.
     """
-    with connect_read_only(database) as connection:
-        try:
-            answer = connection.sql(statement)
-            if answer is None:
-                raise CSpineError("expected a statement that answers with rows, such as SELECT, SHOW or DESCRIBE.")
-            frame: pd.DataFrame = answer.df()
-            return frame
-        except duckdb.Error as error:
-            raise CSpineError(f"the database refused the statement: {error}") from error
+    with connect_read_only(database, limits) as connection:
+        return to_frame(ask(connection, statement, limits))
+
+
+def to_frame(answer: pa.Table) -> pd.DataFrame:
+    """Returns an answer as pandas holds it: integers stay integers where values are missing, decimals are floats."""
+    columns = [_plain(answer.column(i)) for i in range(answer.num_columns)]
+    plain = pa.table(columns, names=answer.column_names) if columns else answer
+    frame: pd.DataFrame = plain.to_pandas(types_mapper=_pandas_type)
+    return frame
+
+
+def one_line(error: Exception) -> str:
+    """Returns an error's message without the quotation of the statement that follows it."""
+    return " ".join(str(error).split("\nLINE ", maxsplit=1)[0].split())
+
+
+@contextmanager
+def _stopped_after(connection: Connection, seconds: float) -> Iterator[threading.Event]:
+    """Interrupts what a connection does after some time; the event tells that it did."""
+    stopped = threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        connection.interrupt()
+
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield stopped
+    finally:
+        timer.cancel()
+
+
+def _fetch(relation: duckdb.DuckDBPyRelation, limits: Limits) -> pa.Table:
+    """Fetches an answer piece by piece: the engine's own limit does not count what it has handed out."""
+    batches, size = [], 0
+    with relation.to_arrow_reader(_ROWS_PER_BATCH) as reader:  # left open, it would block the connection
+        for batch in reader:
+            size += batch.nbytes
+            if size > limits.memory_mb * 1e6:
+                raise _too_large(limits, "the answer is larger than that")
+            batches.append(batch)
+        return pa.Table.from_batches(batches, schema=reader.schema)
+
+
+def _too_large(limits: Limits, why: str) -> StatementRefusedError:
+    return StatementRefusedError(f"stopped at {limits.memory_mb} MB of memory ({why}). Ask for less, or allow more.")
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns decimals (a sum of integers is one) as integers where they fit, else as floats."""
+    if not pa.types.is_decimal(column.type):
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column.cast(pa.float64())
+
+
+def _pandas_type(dtype: pa.DataType) -> ExtensionDtype | None:
+    if pa.types.is_integer(dtype):
+        return pd.Int64Dtype() if dtype != pa.uint64() else pd.UInt64Dtype()
+    if pa.types.is_floating(dtype):
+        return pd.Float64Dtype()
+    if pa.types.is_boolean(dtype):
+        return pd.BooleanDtype()
+    return pd.StringDtype("python") if pa.types.is_string(dtype) else None

@@ -1,16 +1,24 @@
-"""The database is published whole, tells what it is, and lets a reader do nothing but read."""
+"""The database is published whole, tells what it is, and is kept and restored by its time."""
 
+import os
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 
-from cspine_assets.domain.errors import CSpineError, HomeError
-from cspine_assets.domain.tables.base import column_names
+from cspine_assets.domain.errors import HomeError, TableError
+from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.base import column_names, empty_frame, validate
+from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.imaging import Masks
+from cspine_assets.domain.tables.warehouse import Database, Report
+from cspine_assets.domain.warehouse import publish
+from cspine_assets.domain.warehouse.publications import earlier_publications, publication_file, restore_publication
 from cspine_assets.domain.warehouse.publish import publish_database
-from cspine_assets.domain.warehouse.read import connect_read_only, query
+from cspine_assets.domain.warehouse.read import ask, connect_read_only, query
+from cspine_assets.domain.warehouse.views import VIEWS, View
+from cspine_assets_tests.domain.warehouse.rows import EXAMS, frames
 
 
 def masks(*exams: str) -> pd.DataFrame:
@@ -18,63 +26,185 @@ def masks(*exams: str) -> pd.DataFrame:
     return frame.reindex(columns=column_names(Masks))
 
 
+def count_masks(database: Path) -> int:
+    return int(query(database, "select count(*) as n from imaging.masks")["n"][0])
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "published" / "cspine.duckdb"
-    publish_database({Masks: masks("a", "b")}, path)
-    return path
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
 
 
-def test_rows_comments_and_keys_are_published(database: Path):
-    assert query(database, "select count(*) as n from imaging.masks")["n"].tolist() == [2]
+@pytest.fixture
+def database(home: Home) -> Path:
+    publish_database({Masks: masks("a", "b")}, home.database, keep=2)
+    return home.database
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("study"))
+    publish_database(frames(), home.database, keep=2)
+    return home
+
+
+def test_rows_comments_and_keys_are_published(study: Home):
+    assert count_masks(study.database) == len(EXAMS)
     comments = query(
-        database,
+        study.database,
         "select comment from duckdb_columns() where table_name = 'masks' and column_name = 'exam_id'",
     )
-    assert comments["comment"].tolist() == ["Exam: patient, study and series number"]
+    assert comments["comment"].tolist() == ["Exam: patient, study and series number; key of cohort.exams"]
     keys = query(
-        database,
-        "select constraint_column_names from duckdb_constraints() where constraint_type = 'PRIMARY KEY'",
+        study.database,
+        "select constraint_type, table_name, constraint_column_names as columns from duckdb_constraints() "
+        "where table_name in ('exams', 'masks') and constraint_type in ('PRIMARY KEY', 'FOREIGN KEY')",
     )
-    assert sorted(map(list, keys["constraint_column_names"])) == [["exam_id"], ["table_name"]]
+    found = {(row.constraint_type, row.table_name, *row.columns) for row in keys.itertuples()}
+    assert found == {
+        ("PRIMARY KEY", "exams", "exam_id"),
+        ("FOREIGN KEY", "exams", "patient_id"),
+        ("PRIMARY KEY", "masks", "exam_id"),
+    }
 
 
-def test_the_manifest_says_what_was_published(database: Path):
-    manifest = query(database, "from warehouse.database")
-    assert manifest[["table_name", "rows"]].to_numpy().tolist() == [["imaging.masks", 2]]
+def test_every_table_and_view_and_each_of_their_columns_has_a_comment(study: Home):
+    tables = query(
+        study.database,
+        "select table_name as name, comment from duckdb_tables() where database_name = 'cspine' union all "
+        "select view_name, comment from duckdb_views() where database_name = 'cspine' and not internal",
+    )
+    assert len(tables) == len(all_tables()) - 1 + len(VIEWS)
+    assert tables["comment"].notna().all()
+    bare = query(
+        study.database,
+        "from duckdb_columns() where database_name = 'cspine' and not internal and coalesce(comment, '') = ''",
+    )
+    assert bare.empty
 
 
-def test_a_reader_keeps_what_it_has_open_and_the_next_one_sees_the_new(database: Path):
+def test_the_manifest_says_what_was_published(study: Home):
+    manifest = query(study.database, "from warehouse.database").set_index("table_name")
+    assert manifest.loc["imaging.masks", "rows"] == len(EXAMS)
+    assert manifest.loc["imaging.masks", "foreign_keys"] == ("exam_id -> cohort.exams, patient_id -> cohort.patients")
+    assert manifest.loc["dice_by_group", "kind"] == "view"
+    assert manifest["broken_keys"].isna().all()
+    assert set(manifest["path"]) == {"published/cspine.duckdb"}
+    assert len(set(manifest["published_at"])) == 1
+    validate(Database, manifest.reset_index())
+
+
+def test_a_row_that_points_to_nothing_is_published_and_named(home: Home):
+    given = frames()
+    stranger = given[Masks].head(1).assign(exam_id="stranger")
+    given[Masks] = pd.concat([given[Masks], stranger], ignore_index=True)
+    publish_database(given, home.database, keep=0)
+    manifest = query(home.database, "from warehouse.database").set_index("table_name")
+    assert manifest.loc["imaging.masks", "broken_keys"] == "exam_id -> cohort.exams (1 rows)"
+    assert manifest.loc["imaging.masks", "foreign_keys"] == "patient_id -> cohort.patients"
+    assert manifest.drop("imaging.masks")["broken_keys"].isna().all()
+    assert count_masks(home.database) == len(EXAMS) + 1
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_view_gives_what_it_describes(study: Home, view: View):
+    rows = query(study.database, f"from {view.name}")
+    assert len(rows)
+    validate(view.description, rows)
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+def test_a_view_over_empty_tables_stands(home: Home, view: View):
+    publish_database(
+        {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}, home.database, keep=0
+    )
+    assert list(query(home.database, f"from {view.name}").columns) == column_names(view.description)
+
+
+def test_the_worst_exam_is_the_one_with_the_lowest_dice(study: Home):
+    worst = query(
+        study.database,
+        "select exam_id, prediction_path from worst_exams "
+        "where rank_from_worst = 1 and predictor = 'ensemble' and structure = 'vertebral_body' and set = 'test'",
+    )
+    assert worst["exam_id"].tolist() == [EXAMS[-1]]
+    assert worst["prediction_path"].tolist() == [f"predictions/test/ensemble/{EXAMS[-1]}.nii.gz"]
+
+
+def test_every_exam_is_in_one_group_of_each_kind(study: Home):
+    groups = query(
+        study.database,
+        "select grouped_by, sum(exam_count) as n from dice_by_group "
+        "where predictor = '2d' and structure = 'vertebral_body' group by grouped_by",
+    )
+    assert len(groups) == 7
+    assert len(set(groups["n"])) == 1
+    bands = query(study.database, "select distinct group_value from dice_by_group where grouped_by = 'age_band'")
+    assert set(bands["group_value"]) == {"under 40", "40-59", "60-79", "80 and over", "unknown"}
+
+
+def test_deltas_are_first_minus_second_in_the_alphabet(study: Home):
+    deltas = query(study.database, "from model_deltas where structure = 'vertebral_body'")
+    assert set(zip(deltas["predictor_a"], deltas["predictor_b"], strict=True)) == {
+        ("2d", "3d_fullres"),
+        ("2d", "ensemble"),
+        ("3d_fullres", "ensemble"),
+    }
+    expected = deltas["dice_volumetric_a"] - deltas["dice_volumetric_b"]
+    assert (deltas["dice_volumetric_difference"] - expected).abs().max() < 1e-12
+
+
+def test_the_flow_counts_exams_that_are_lost(study: Home):
+    flow = query(study.database, "from cohort_flow order by step").set_index("step")
+    assert flow.loc[1, "exam_count"] == len(EXAMS)
+    assert flow.loc[8, "exam_count"] == 0
+    assert flow.loc[4, "lost_count"] == flow.loc[3, "exam_count"] - flow.loc[4, "exam_count"] > 0
+
+
+def test_a_reader_keeps_what_it_has_open_and_the_next_one_sees_the_new(home: Home, database: Path):
     with connect_read_only(database) as reader:
-        publish_database({Masks: masks("a", "b", "c")}, database)
-        assert reader.execute("select count(*) from imaging.masks").fetchone() == (2,)
-    assert query(database, "select count(*) as n from imaging.masks")["n"].tolist() == [3]
+        publish_database({Masks: masks("a", "b", "c")}, home.database, keep=2)
+        assert count_masks(database) == 3
+        assert ask(reader, "select count(*) as n from imaging.masks")["n"].to_pylist() == [2]
 
 
-def test_a_publication_that_fails_leaves_the_old_one(database: Path):
+def test_a_publication_that_fails_leaves_the_old_one(home: Home, database: Path):
     with pytest.raises(duckdb.Error):
-        publish_database({Masks: masks("a", "a")}, database)
-    assert query(database, "select count(*) as n from imaging.masks")["n"].tolist() == [2]
+        publish_database({Masks: masks("a", "a")}, home.database, keep=2)
+    assert count_masks(database) == 2
     assert [path.name for path in database.parent.iterdir()] == ["cspine.duckdb"]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "create table x (a int)",
-        "insert into imaging.masks (exam_id) values ('s')",
-        "drop table imaging.masks",
-        "select * from read_text('/etc/hostname')",
-        "attach '/tmp/other.duckdb'",
-        "copy (select 1) to '/tmp/stolen.csv'",
-        "set enable_external_access = true",
-        "install httpfs",
-        "select no_such_column from imaging.masks",
-    ],
-)
-def test_a_reader_can_do_nothing_but_read(database: Path, statement: str):
-    with pytest.raises(CSpineError, match="refused"):
-        query(database, statement)
+def test_a_view_that_is_not_what_it_describes_is_not_published(
+    home: Home, database: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lying = View(VIEWS[2].description, (Masks,), "select exam_id from imaging.masks")
+    monkeypatch.setattr(publish, "VIEWS", (lying,))
+    with pytest.raises((TableError, duckdb.Error), match=r"level_profile|does not exist"):
+        publish_database({Masks: masks("a")}, home.database, keep=2)
+    assert count_masks(database) == 2
+
+
+def test_the_last_publications_are_kept_and_can_be_asked_and_restored(home: Home):
+    for n in range(1, 6):
+        publish_database({Masks: masks(*map(str, range(n)))}, home.database, keep=3)
+    kept = earlier_publications(home.database)
+    assert [count_masks(path) for path in kept] == [4, 3, 2]
+    assert count_masks(publication_file(home.database, kept[1].stem)) == 3
+
+    restore_publication(home.database, kept[2].stem, keep=3)
+    assert count_masks(home.database) == 2
+    assert [count_masks(path) for path in earlier_publications(home.database)] == [5, 4, 3]
+    with pytest.raises(HomeError, match="there is none of that name"):
+        restore_publication(home.database, "yesterday", keep=3)
+
+
+def test_a_publication_killed_before_its_rename_does_not_stop_the_next(home: Home, database: Path):
+    (home.database.parent / "earlier").mkdir()
+    os.link(database, (home.database.parent / "earlier") / "x.duckdb")
+    publish_database({Masks: masks("a", "b", "c")}, home.database, keep=5)
+    publish_database({Masks: masks("a")}, home.database, keep=5)
+    assert count_masks(home.database) == 1
 
 
 def test_a_home_without_a_publication_says_what_to_do(tmp_path: Path):
@@ -87,3 +217,12 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path):
     path.write_text("nonsense " * 1000)
     with pytest.raises(HomeError, match=r"x\.duckdb"):
         query(path, "select 1")
+
+
+def test_sums_of_integers_come_back_as_integers_and_missing_ones_stay_missing(study: Home):
+    answer = query(
+        study.database, "select sum(rows) as s, 0.5::decimal(4, 1) as d, null::int as m from warehouse.database"
+    )
+    assert answer["s"].dtype == "Int64"
+    assert answer["d"].tolist() == [0.5]
+    assert answer["m"].isna().all()

@@ -1,0 +1,81 @@
+"""The SQL that builds a database from descriptions: tables with keys, views, and comments on all of them.
+
+Add a statement when a publication must carry something new. When and where they are run is ``publish``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from cspine_assets.domain.tables.base import Table, arrow_schema
+from cspine_assets.domain.warehouse.keys import ForeignKey
+from cspine_assets.domain.warehouse.views import View
+
+SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool": "BOOLEAN"}
+
+
+def create_schema(table: type[Table]) -> str:
+    """Returns the statement that makes sure of a table's schema."""
+    return f"CREATE SCHEMA IF NOT EXISTS {quoted(_schema(table))}"
+
+
+def create_table(table: type[Table], foreign_keys: Sequence[ForeignKey]) -> str:
+    """Returns the statement that creates a table with its own key and those it points into."""
+    schema = arrow_schema(table)
+    parts = [
+        f"{quoted(field.name)} {SQL_TYPES[str(field.type)]}{'' if field.nullable else ' NOT NULL'}" for field in schema
+    ]
+    own = table.key_columns()
+    if own:
+        # a primary key holds no missing values; where a part of the key may be missing, unique is what can be promised
+        kind = "UNIQUE" if any(schema.field(name).nullable for name in own) else "PRIMARY KEY"
+        parts.append(f"{kind} ({', '.join(map(quoted, own))})")
+    for key in foreign_keys:
+        if _schema(key.parent) != _schema(table):  # DuckDB knows no key into another schema; the comment names it
+            continue
+        there = f"{quoted_name(key.parent)} ({quoted(key.parent.key_columns()[0])})"
+        parts.append(f"FOREIGN KEY ({quoted(key.column)}) REFERENCES {there}")
+    return f"CREATE TABLE {quoted_name(table)} ({', '.join(parts)})"
+
+
+def create_view(view: View) -> str:
+    """Returns the statement that creates a view."""
+    return f"CREATE VIEW {quoted_name(view.description)} AS {view.select}"
+
+
+def comments(table: type[Table], kind: str = "TABLE", foreign_keys: Sequence[ForeignKey] = ()) -> Iterator[str]:
+    """Yields the statements that say what a row is, what each column says, and whose key it is."""
+    name = quoted_name(table)
+    parents = {key.column: f"; key of {key.parent.full_name()}" for key in foreign_keys}
+    yield f"COMMENT ON {kind} {name} IS {text(table.comment())}"
+    for field in arrow_schema(table):
+        comment = column_comment(field) + parents.get(field.name, "")
+        yield f"COMMENT ON COLUMN {name}.{quoted(field.name)} IS {text(comment)}"
+
+
+def column_comment(field: pa.Field) -> str:
+    """Returns what a column says, with its unit."""
+    described = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    unit = described.get("unit")
+    return str(described.get("description", "")) + (f" [{unit}]" if unit else "")
+
+
+def _schema(table: type[Table]) -> str:
+    return table.full_name().split(".")[0]
+
+
+def quoted_name(table: type[Table]) -> str:
+    """Returns ``"schema"."table"``."""
+    return ".".join(quoted(part) for part in table.full_name().split("."))
+
+
+def quoted(identifier: str) -> str:
+    """Returns an identifier that may be any word."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """Returns a text literal."""
+    return "'" + value.replace("'", "''") + "'"
