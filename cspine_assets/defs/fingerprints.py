@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
+from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.lake import fingerprint_frame
+from cspine_assets.domain.lake import Stamp, fingerprint_frame
 from cspine_assets.domain.tables.base import Table, column_names
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Described:
     deps: tuple[type[Table], ...]
     version: str
     source: Callable[["Study", str | None], str] | None
+    appended: bool = False
 
     @property
     def partitions_def(self) -> dg.PartitionsDefinition | None:
@@ -44,9 +45,10 @@ def describe(
     deps: Iterable[type[Table]],
     version: str,
     source: Callable[["Study", str | None], str] | None,
+    appended: bool = False,
 ) -> Described:
     """Records what a table is made from."""
-    _described[table] = Described(table, tuple(deps), version, source)
+    _described[table] = Described(table, tuple(deps), version, source, appended)
     return _described[table]
 
 
@@ -83,9 +85,9 @@ class Fingerprints:
 
     def _parent(self, parent: Described, child: Described, key: str | None) -> str | None:
         """Returns the fingerprint of the part of a parent that one partition of a child is made from."""
+        if parent.partitions_def is not None and parent.partitions_def is child.partitions_def and key is not None:
+            return self._partition(parent.table, lake_partition(key))
         if child.partitions_def is patients and key is not None:
-            if parent.partitions_def is patients:
-                return self._partition(parent.table, key)
             if "patient_id" in column_names(parent.table):
                 whole = self._whole(parent)
                 return None if whole is None else self._of_patient(parent.table, key)
@@ -97,13 +99,21 @@ class Fingerprints:
     def _whole(self, parent: Described) -> str | None:
         """Returns the fingerprint of a whole parent.
 
-        A parent cut by patient counts with the patients who stand; one cut otherwise must be there in all its parts.
+        A parent cut by patient counts with the patients who stand, and there must be one; one cut by external predictor
+        with those who stand, which may be nobody; one cut otherwise must be there in all its parts. A table that is
+        added to counts with all its parts.
         """
         if parent.table not in self._wholes:
             self._wholes[parent.table] = self._read_whole(parent)
         return self._wholes[parent.table]
 
     def _read_whole(self, parent: Described) -> str | None:
+        lake = self._study.home.lake
+        if parent.appended or parent.partitions_def is external_predictors:
+            standing_parts = lake.partitions(parent.table)
+            if parent.appended and not standing_parts:
+                return None
+            return fingerprint_text(*(f"{key}:{self._partition(parent.table, key)}" for key in standing_parts))
         if parent.partitions_def is None:
             return self._partition(parent.table, None)
         if parent.partitions_def is patients:
@@ -133,10 +143,17 @@ class Fingerprints:
         return fingerprint_text(*present) if len(present) == len(parts) else None
 
 
+def standing_stamp(study: "Study", described: Described, key: str | None) -> Stamp | None:
+    """Returns what stands of a table or partition: of a table that is added to, its newest part."""
+    if described.appended:
+        key = (study.home.lake.partitions(described.table) or [None])[-1]
+    return study.home.lake.stamp(described.table, lake_partition(key) if key else None)
+
+
 def is_current(study: "Study", described: Described, key: str | None, inputs: str) -> bool:
     """Whether what stands is complete, was made from these inputs, and still has its files."""
     partition = lake_partition(key) if key else None
-    stamp = study.home.lake.stamp(described.table, partition)
+    stamp = standing_stamp(study, described, key)
     if stamp is None or not stamp.complete or stamp.inputs != inputs:
         return False
     if "path" not in column_names(described.table):

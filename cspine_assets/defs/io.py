@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current
+from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.errors import CSpineError
@@ -22,6 +22,12 @@ from cspine_assets.domain.tables.base import Table, arrow_schema
 OWNERS = ("team:cspine-assets",)
 FORCE_TAG = "cspine/force"
 """A run with this tag makes everything anew, also what is up to date."""
+
+EVALUATION_TAG = "cspine/evaluation"
+"""Names the evaluation that a run is a part of."""
+
+BEGAN_TAG = "cspine/began"
+"""When that evaluation began, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ def table_asset(
     kinds: Iterable[str] = ("parquet",),
     source: Callable[[Study, str | None], str] | None = None,
     pool: str | None = None,
+    appended: bool = False,
 ) -> Callable[[Make], dg.AssetsDefinition]:
     """Makes an asset whose key, table and folder in the lake are one name.
 
@@ -71,8 +78,9 @@ def table_asset(
         kinds: What the asset is made with, for the page.
         source: Fingerprint of inputs that are no tables, such as files of the download, for a partition.
         pool: Concurrency pool that a run takes a slot of.
+        appended: Whether the function makes rows to add, and what stands is never rewritten.
     """
-    described = describe(table, deps=deps, version=version, source=source)
+    described = describe(table, deps=deps, version=version, source=source, appended=appended)
 
     def decorate(make: Make) -> dg.AssetsDefinition:
         def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
@@ -200,12 +208,15 @@ def _make_whole(
     inputs = Fingerprints(study).inputs(described, key)
     if inputs is None:
         raise _nothing_to_work_on(described, study, key)
-    standing = study.home.lake.stamp(described.table, partition)
-    if not _forced(context) and standing is not None and is_current(study, described, key, inputs):
+    standing = standing_stamp(study, described, key)
+    if not is_forced(context) and standing is not None and is_current(study, described, key, inputs):
         return standing, {"up_to_date": True}
     try:
         made = make(context, study)
-        stamp = study.home.lake.write(described.table, made.frame, partition=partition, inputs=inputs)
+        if described.appended:
+            stamp = study.home.lake.append(described.table, made.frame, inputs=inputs)
+        else:
+            stamp = study.home.lake.write(described.table, made.frame, partition=partition, inputs=inputs)
     except CSpineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     return stamp, made.metadata
@@ -224,7 +235,7 @@ def _make_patients(context: dg.AssetExecutionContext, study: Study, described: D
     current = [
         key
         for key in keys
-        if inputs[key] and not _forced(context) and is_current(study, described, key, str(inputs[key]))
+        if inputs[key] and not is_forced(context) and is_current(study, described, key, str(inputs[key]))
     ]
     stamps = {key: study.home.lake.stamp(described.table, key) for key in current}
     metadata: dict[str, Mapping[str, Any]] = {key: {"up_to_date": True} for key in current}
@@ -287,5 +298,6 @@ def _nothing_to_work_on(described: Described, study: Study, key: str | None) -> 
     )
 
 
-def _forced(context: dg.AssetExecutionContext) -> bool:
+def is_forced(context: dg.AssetExecutionContext) -> bool:
+    """Whether everything is to be made anew."""
     return context.run.tags.get(FORCE_TAG) == "true"

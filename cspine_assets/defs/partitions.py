@@ -5,7 +5,10 @@ Add a cut when assets need it. What a cut is stored as (its file in the lake) st
 
 import dagster as dg
 
+from cspine_assets.domain.evaluation.external import predictor_folders, refusal_of_name
+from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.benchmark import ExternalMetrics, ExternalPredictions
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds
@@ -21,6 +24,29 @@ trainings = dg.MultiPartitionsDefinition(
 )
 """One key per model: configuration x fold, such as ``2d|0``."""
 
+external_predictors = dg.DynamicPartitionsDefinition(name="external_predictor")
+"""One key per folder of masks from another tool; ``external.register_predictors`` adds them, sorted."""
+
+
+def register_predictors(instance: dg.DagsterInstance, home: Home) -> list[str]:
+    """Makes partitions of the folders of external masks, sorted, and forgets those whose folder is gone.
+
+    What was derived from a folder that is gone goes with it; its rows in the history stay.
+
+    Returns:
+        Why folders were passed over: a name that cannot be a predictor's.
+    """
+    name = str(external_predictors.name)
+    refusals = {folder.name: refusal_of_name(folder.name) for folder in predictor_folders(home.external_predictions)}
+    wanted = [key for key, refusal in refusals.items() if refusal is None]
+    standing = instance.get_dynamic_partitions(name)
+    instance.add_dynamic_partitions(name, [key for key in wanted if key not in standing])
+    for key in sorted({*standing, *home.lake.partitions(ExternalPredictions)} - set(wanted)):
+        instance.delete_dynamic_partition(name, key)
+        for table in (ExternalMetrics, ExternalPredictions):
+            home.lake.remove(table, key)
+    return [refusal for refusal in refusals.values() if refusal is not None]
+
 
 CUT: dict[type[Table], dg.PartitionsDefinition] = {
     Volumes: patients,
@@ -31,6 +57,8 @@ CUT: dict[type[Table], dg.PartitionsDefinition] = {
     FoldEnsembles: folds,
     ExamMetrics: patients,
     LevelMetrics: patients,
+    ExternalPredictions: external_predictors,
+    ExternalMetrics: external_predictors,
 }
 """How each table is cut; one that is not here is made as a whole."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
+from cspine_assets.defs.automation import AutomationSettings, read_automation
 from cspine_assets.domain.cohort.source import Source, find_source
 from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home, HomeSettings
@@ -59,6 +60,11 @@ class Study:
                 )
             )
         return standing
+
+    @cached_property
+    def automation(self) -> AutomationSettings:
+        """What is set for the work that runs by itself."""
+        return read_automation(self.home)
 
     @cached_property
     def profile(self) -> Profile:

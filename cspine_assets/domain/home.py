@@ -80,6 +80,11 @@ class Home:
         return self.root / "predictions"
 
     @property
+    def external_predictions(self) -> Path:
+        """Masks from other tools, put there by people: ``{predictor}/{exam_id}.nii.gz``."""
+        return self.root / "external_predictions"
+
+    @property
     def database(self) -> Path:
         """The published DuckDB file."""
         return self.root / "published" / "cspine.duckdb"

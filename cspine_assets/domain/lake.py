@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,21 @@ class Lake:
                 piece = checked.iloc[start : start + _ROWS_PER_GROUP]
                 writer.write_table(pa.Table.from_pandas(piece, schema=schema, preserve_index=False))
         return Stamp(fingerprint, inputs, len(checked), complete)
+
+    def append(self, table: type[Table], frame: pd.DataFrame, *, inputs: str = "") -> Stamp:
+        """Validates rows and adds them to a table that is never rewritten, as a file of their own.
+
+        Args:
+            table: The description that the frame must fit.
+            frame: The new rows; none are a note that these inputs have been looked at.
+            inputs: Fingerprint of all that went into these rows.
+
+        Raises:
+            TableError: The frame does not fit the description.
+        """
+        # named by the moment: in order, and no two writers take the same name
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        return self.write(table, frame, partition=moment, inputs=inputs)
 
     def read(
         self, table: type[Table], partitions: Iterable[str] | None = None, *, columns: Sequence[str] | None = None

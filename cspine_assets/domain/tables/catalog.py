@@ -6,10 +6,10 @@ Nothing else belongs here.
 
 from __future__ import annotations
 
-from cspine_assets.domain.tables import cohort, evaluation, imaging, midrc, nnunet, prediction, warehouse
+from cspine_assets.domain.tables import benchmark, cohort, evaluation, imaging, midrc, nnunet, prediction, warehouse
 from cspine_assets.domain.tables.base import Table
 
-_SCHEMAS = (midrc, cohort, imaging, nnunet, prediction, evaluation, warehouse)
+_SCHEMAS = (midrc, cohort, imaging, nnunet, prediction, evaluation, benchmark, warehouse)
 
 
 def all_tables() -> tuple[type[Table], ...]:

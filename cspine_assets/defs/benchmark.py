@@ -1,0 +1,274 @@
+"""Assets that set predictors side by side: masks from other tools, the leaderboard, and the history.
+
+Add an asset when something more is compared across tools or over time. How masks are scored stands in the evaluation
+wing, what other tools may hand in too.
+"""
+
+import importlib.metadata
+import json
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+
+from cspine_assets.defs.fingerprints import described_tables
+from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, Made, asset_key, is_forced, table_asset
+from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.evaluation.comparison import model_comparison
+from cspine_assets.domain.evaluation.drops import Drop, find_drops
+from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, read_card, refusal_of_mask
+from cspine_assets.domain.evaluation.history import Evaluation, Ingredients, history_rows
+from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
+from cspine_assets.domain.evaluation.score import ScoredCase, concat_frames, score_case
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.domain.tables.base import empty_frame, rows_of
+from cspine_assets.domain.tables.benchmark import (
+    ExternalComparison,
+    ExternalMetrics,
+    ExternalPredictions,
+    History,
+    Leaderboard,
+)
+from cspine_assets.domain.tables.cohort import AnnotationProvenance, Splits
+from cspine_assets.domain.tables.evaluation import ExamMetrics
+from cspine_assets.domain.tables.imaging import Masks
+from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, TrainedFolds
+from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions
+
+_SOFTWARE = ("cspine-assets", "dagster", "nnunetv2", "numpy", "pandas", "scipy", "torch")
+
+
+def _test_references(study: Study) -> pd.DataFrame:
+    """Returns every test exam that has a reference mask: its patient, mask, split, and who drew the mask."""
+    tested = study.read(Splits).query("part == 'test'")[["exam_id", "patient_id", "split_sha256"]]
+    masks = study.read(Masks).query("status == 'ok'")[["exam_id", "path", "sha256"]]
+    provenance = study.read(AnnotationProvenance)[["exam_id", "provenance"]]
+    rows = tested.merge(masks, on="exam_id").merge(provenance, on="exam_id")
+    return rows.rename(columns={"provenance": "annotation_provenance"}).sort_values("exam_id", ignore_index=True)
+
+
+def _folder_fingerprint(study: Study, name: str | None) -> str:
+    """Fingerprint of a predictor's folder: names, sizes and times of change; links are followed."""
+    folder = study.home.external_predictions / str(name)
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    states = [(path.name, path.stat()) for path in files]
+    return fingerprint_text(*(f"{name} {state.st_size} {state.st_mtime_ns}" for name, state in states))
+
+
+@table_asset(
+    ExternalPredictions,
+    deps=[Splits, Masks, AnnotationProvenance],
+    version="1",
+    kinds=("nifti",),
+    source=_folder_fingerprint,
+)
+def external_predictions(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """The masks of one folder under ``external_predictions``, checked; every test exam has a row.
+
+    A mask on another grid, with other labels, or that cannot be read is refused with its reason, as is all of a
+    predictor whose ``predictor.json`` cannot be understood.
+    """
+    name = context.partition_key
+    folder = study.home.external_predictions / name
+    references = _test_references(study)
+    found = find_masks(folder, references["exam_id"].tolist())
+    for unknown in found.unknown:
+        context.log.warning(f"{folder / unknown}: names no exam of the test set; expected EXAM.nii.gz")
+    card, refusal = _card(folder)
+    rows = []
+    for exam in rows_of(references):
+        mask = found.masks.get(exam.exam_id)
+        reason = refusal or found.refused.get(exam.exam_id)
+        reason = reason or (refusal_of_mask(mask, study.home.absolute(exam.path)) if mask else "no file of this name")
+        missing = refusal is None and mask is None and exam.exam_id not in found.refused
+        rows.append(
+            {
+                "exam_id": exam.exam_id,
+                "patient_id": exam.patient_id,
+                "predictor": name,
+                "profile": study.settings.profile,
+                "status": "missing" if missing else "refused" if reason else "ok",
+                "reason": reason,
+                "path": None if reason else f"{folder.relative_to(study.home.root).as_posix()}/{Path(str(mask)).name}",
+                "sha256": None if reason else fingerprint_file(Path(str(mask))),
+                "predictor_provenance": card.provenance,
+                "predictor_settings": card.settings_text(),
+            }
+        )
+    frame = pd.DataFrame(rows, columns=list(empty_frame(ExternalPredictions).columns))
+    counts = frame["status"].value_counts().to_dict()
+    shown = {f"{status}_masks": int(counts.get(status, 0)) for status in ("ok", "missing", "refused")}
+    return Made(frame, {**shown, "unknown_files": len(found.unknown)})
+
+
+def _card(folder: Path) -> tuple[PredictorCard, str | None]:
+    """Returns what a predictor says of itself, and why nothing of it is taken if that cannot be understood."""
+    try:
+        return read_card(folder), None
+    except CSpineError as error:
+        return PredictorCard(), str(error)
+
+
+@table_asset(
+    ExternalMetrics, deps=[ExternalPredictions, Masks, AnnotationProvenance, Splits], version="1", kinds=("numpy",)
+)
+def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """One external predictor by the ruler of our own models, on the same test exams; a missing mask is missed."""
+    predicted = study.read(ExternalPredictions, [context.partition_key])
+    pairs = predicted.merge(_test_references(study), on="exam_id", suffixes=("", "_reference"))
+    frames = concat_frames(
+        score_case(
+            study.home.absolute(row.path_reference),
+            study.home.absolute(row.path) if row.status == "ok" else None,
+            ScoredCase(
+                exam_id=row.exam_id,
+                patient_id=row.patient_id,
+                set="test",
+                fold=None,
+                predictor=row.predictor,
+                profile=row.profile,
+                split_sha256=row.split_sha256,
+                annotation_provenance=row.annotation_provenance,
+            ),
+            with_levels=False,
+        )
+        for row in rows_of(pairs)
+    )
+    return Made(frames.exams, {"exams": len(pairs), "missed_exams": int((pairs["status"] != "ok").sum())})
+
+
+@table_asset(ExternalComparison, deps=[ExamMetrics, ExternalMetrics], version="1", kinds=("scipy",))
+def external_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every external predictor against the ensemble on the same exams, each a family of its own."""
+    ensemble = study.read(ExamMetrics).query("set == 'test' and predictor == 'ensemble'")
+    compared = [
+        model_comparison(pd.concat([ensemble, own], ignore_index=True))
+        for _, own in study.read(ExternalMetrics).groupby("predictor", sort=True)
+        if not ensemble.empty
+    ]
+    frame = pd.concat(compared, ignore_index=True) if compared else empty_frame(ExternalComparison)
+    return Made(frame, {"predictors": len(compared)})
+
+
+@table_asset(
+    Leaderboard,
+    deps=[ExamMetrics, ExternalMetrics, ExamPredictions, ExternalPredictions, Splits, Masks, AnnotationProvenance],
+    version="1",
+    kinds=("pandas",),
+)
+def leaderboard(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Our own models and masks from elsewhere on the same test exams, ranked by mean macro Dice."""
+    nothing_said = {"predictor_provenance": None, "predictor_settings": None}
+    own = study.read(ExamPredictions).query("set == 'test'").assign(origin="own", **nothing_said)
+    external = study.read(ExternalPredictions).assign(origin="external")
+    columns = ["exam_id", "predictor", "origin", "status", "sha256", *nothing_said]
+    frame = rank_predictors(
+        _joined([study.read(ExamMetrics), study.read(ExternalMetrics)]),
+        _joined([own[columns], external[columns]]),
+        _test_references(study),
+        profile=study.settings.profile,
+    )
+    brief = frame[["set_name", "rank", "predictor", "origin", "exams", "coverage", "dice_macro_mean"]]
+    table = dg.MetadataValue.md(brief.to_markdown(index=False, floatfmt=".3f", missingval=""))
+    return Made(frame, {"profile": study.settings.profile, "table": table})
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Returns the rows of several tables; an empty one has no say in the columns' types."""
+    return pd.concat([frame for frame in frames if not frame.empty] or frames[:1], ignore_index=True)
+
+
+@table_asset(
+    History, deps=[ExamMetrics, ExternalMetrics, TrainedFolds], version="1", kinds=("scipy",), appended=True
+)
+def history(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """What this evaluation found and with what, added to all that came before; nothing is ever rewritten.
+
+    Where neither model, exams, data, split, code nor values have changed, no row is added.
+    """
+    metrics = _joined([study.read(ExamMetrics), study.read(ExternalMetrics)])
+    earlier = study.home.lake.read(History)
+    frame = history_rows(
+        metrics, _ingredients(study, metrics), _evaluation(context), earlier=earlier, forced=is_forced(context)
+    )
+    why = "nothing that a number is made from has changed" if frame.empty else ", ".join(sorted(set(frame["reason"])))
+    return Made(frame, {"added_rows": len(frame), "standing_rows": len(earlier), "reason": why})
+
+
+def _ingredients(study: Study, metrics: pd.DataFrame) -> Ingredients:
+    """Returns the fingerprints of models and data behind metrics."""
+    trained = study.read(TrainedFolds)
+    checkpoints = {name: own["checkpoint_sha256"].tolist() for name, own in trained.groupby("configuration")}
+    every = [sum_ for name in CONFIGURATIONS for sum_ in checkpoints.get(name, [])]
+    models = {name: fingerprint_text(*sorted(checkpoints.get(name, every))) for name in PREDICTORS}
+    masks = study.read(ExternalPredictions).dropna(subset=["sha256"]).sort_values("exam_id")
+    external = {str(name): fingerprint_text(*own["exam_id"], *own["sha256"]) for name, own in masks.groupby("predictor")}
+    nothing = {str(name): fingerprint_text() for name in metrics["predictor"].unique()}
+    volumes, references = study.usable_volumes(), study.read(Masks).query("status == 'ok'")
+    data = volumes.merge(references, on="exam_id", suffixes=("", "_mask"))
+    return Ingredients(
+        model_sha256={**nothing, **models, **external},
+        data_sha256={row.exam_id: fingerprint_text(row.sha256, row.sha256_mask) for row in rows_of(data)},
+    )
+
+
+def _evaluation(context: dg.AssetExecutionContext) -> Evaluation:
+    """Returns which evaluation this is; one that nobody named is that of the run."""
+    tags = context.run.tags
+    now = time.time()
+    started = context.instance.get_run_stats(context.run_id).start_time
+    versions = {name: importlib.metadata.version(name) for name in _SOFTWARE}
+    return Evaluation(
+        evaluation_id=tags.get(EVALUATION_TAG, context.run_id),
+        evaluated_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
+        duration_s=max(0.0, now - float(tags.get(BEGAN_TAG, started or now))),
+        code_version=described_tables()[ExamMetrics].version,
+        software=json.dumps({**versions, "python": platform.python_version()}, sort_keys=True),
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(ExternalPredictions), description="Every mask that was handed in can be scored, and none is missing."
+)
+def masks_usable(study: StudyResource) -> dg.AssetCheckResult:
+    """Counts masks that are missing or were refused, predictor by predictor, with the first reasons."""
+    frame = study.open().read(ExternalPredictions)
+    bad = frame[frame["status"] != "ok"]
+    counts = {
+        str(name): {str(status): int(count) for status, count in rows["status"].value_counts().items()}
+        for name, rows in frame.groupby("predictor")
+    }
+    return dg.AssetCheckResult(
+        passed=bad.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"predictors": dg.MetadataValue.json(counts), "reasons": dg.MetadataValue.json(_reasons(bad))},
+    )
+
+
+def _reasons(bad: pd.DataFrame) -> list[str]:
+    return [f"{row.predictor}, {row.exam_id}: {row.reason}" for row in rows_of(bad.head(20))]
+
+
+@dg.asset_check(
+    asset=asset_key(History),
+    description="No predictor is worse than at its last evaluation on the same exams by more than bootstrap noise.",
+)
+def no_drop(study: StudyResource) -> dg.AssetCheckResult:
+    """Yellow for a drop beyond noise; red for one that is also larger than the share set for the home."""
+    opened = study.open()
+    limit = opened.automation.too_much
+    drops = find_drops(opened.home.lake.read(History), too_much=limit)
+    return dg.AssetCheckResult(
+        passed=not drops,
+        severity=dg.AssetCheckSeverity.ERROR if any(drop.large for drop in drops) else dg.AssetCheckSeverity.WARN,
+        metadata={"too_much": limit, "drops": dg.MetadataValue.json([_drop_text(drop) for drop in drops[:20]])},
+    )
+
+
+def _drop_text(drop: Drop) -> str:
+    subject = f"{drop.predictor}, {drop.set_name}, {drop.structure}, {drop.metric}"
+    return f"{subject}: mean {drop.before:.4g} before, {drop.now:.4g} now; noise {drop.noise:.2g}"
