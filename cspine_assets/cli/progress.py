@@ -22,7 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from cspine_assets.defs.driver import Stage, StageReport, Watcher
+from cspine_assets.defs.driver import StageReport, Watcher
+from cspine_assets.defs.stages import Stage
 
 SAMPLE_SECONDS = 0.5
 

@@ -39,6 +39,7 @@ from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, TrainedFolds
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions
 
+_SAID = ["predictor_provenance", "predictor_settings"]
 _SOFTWARE = ("cspine-assets", "dagster", "nnunetv2", "numpy", "pandas", "scipy", "torch")
 
 
@@ -162,10 +163,10 @@ def external_comparison(_context: dg.AssetExecutionContext, study: Study) -> Mad
 )
 def leaderboard(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Our own models and masks from elsewhere on the same test exams, ranked by mean macro Dice."""
-    nothing_said = {"predictor_provenance": None, "predictor_settings": None}
-    own = study.read(ExamPredictions).query("set == 'test'").assign(origin="own", **nothing_said)
+    own = study.read(ExamPredictions).query("set == 'test'").assign(origin="own")
+    own[_SAID] = pd.DataFrame(pd.NA, index=own.index, columns=_SAID, dtype="string")
     external = study.read(ExternalPredictions).assign(origin="external")
-    columns = ["exam_id", "predictor", "origin", "status", "sha256", *nothing_said]
+    columns = ["exam_id", "predictor", "origin", "status", "sha256", *_SAID]
     frame = rank_predictors(
         _joined([study.read(ExamMetrics), study.read(ExternalMetrics)]),
         _joined([own[columns], external[columns]]),
@@ -182,9 +183,7 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if not frame.empty] or frames[:1], ignore_index=True)
 
 
-@table_asset(
-    History, deps=[ExamMetrics, ExternalMetrics, TrainedFolds], version="1", kinds=("scipy",), appended=True
-)
+@table_asset(History, deps=[ExamMetrics, ExternalMetrics, TrainedFolds], version="1", kinds=("scipy",), appended=True)
 def history(context: dg.AssetExecutionContext, study: Study) -> Made:
     """What this evaluation found and with what, added to all that came before; nothing is ever rewritten.
 
@@ -206,7 +205,9 @@ def _ingredients(study: Study, metrics: pd.DataFrame) -> Ingredients:
     every = [sum_ for name in CONFIGURATIONS for sum_ in checkpoints.get(name, [])]
     models = {name: fingerprint_text(*sorted(checkpoints.get(name, every))) for name in PREDICTORS}
     masks = study.read(ExternalPredictions).dropna(subset=["sha256"]).sort_values("exam_id")
-    external = {str(name): fingerprint_text(*own["exam_id"], *own["sha256"]) for name, own in masks.groupby("predictor")}
+    external = {
+        str(name): fingerprint_text(*own["exam_id"], *own["sha256"]) for name, own in masks.groupby("predictor")
+    }
     nothing = {str(name): fingerprint_text() for name in metrics["predictor"].unique()}
     volumes, references = study.usable_volumes(), study.read(Masks).query("status == 'ok'")
     data = volumes.merge(references, on="exam_id", suffixes=("", "_mask"))
@@ -232,7 +233,8 @@ def _evaluation(context: dg.AssetExecutionContext) -> Evaluation:
 
 
 @dg.asset_check(
-    asset=asset_key(ExternalPredictions), description="Every mask that was handed in can be scored, and none is missing."
+    asset=asset_key(ExternalPredictions),
+    description="Every mask that was handed in can be scored, and none is missing.",
 )
 def masks_usable(study: StudyResource) -> dg.AssetCheckResult:
     """Counts masks that are missing or were refused, predictor by predictor, with the first reasons."""

@@ -1,50 +1,45 @@
 """The driver: materializes through Dagster whatever of the study is missing or stale, and nothing else.
 
 It works stage by stage in the order of the tables, so that patients who fail stop nobody below them, which one
-backfill cannot do. Change it when the way of running changes; what is stale is decided by ``fingerprints``.
+backfill cannot do. Change it when the way of running changes; what is stale is decided by ``stages``.
 """
 
 import os
 import socket
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from graphlib import TopologicalSorter
 from itertools import groupby
 from pathlib import Path
 
 import dagster as dg
 import psutil
 
-from cspine_assets.defs.fingerprints import Described, Fingerprints, described_tables, is_current
 from cspine_assets.defs.instance import open_instance
-from cspine_assets.defs.io import FORCE_TAG, asset_key
-from cspine_assets.defs.partitions import patients
+from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
+from cspine_assets.defs.partitions import patients, register_predictors
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.stages import (
+    Order,
+    Stage,
+    fail_alone,
+    groups,
+    known_tables,
+    loaded_definitions,
+    stage_of,
+    tables_of,
+)
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.benchmark import ExternalPredictions
 from cspine_assets.domain.workers import each_in_workers
 from cspine_assets.nnunet.devices import training_slots
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DRIVER_TAG = "cspine/driver"
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Tables that are made together: neighbours without partitions, or one table with all its stale partitions.
-
-    Attributes:
-        name: What to call it on a screen.
-        tables: The tables, in order.
-        keys: Stale partition keys; empty for tables without partitions.
-    """
-
-    name: str
-    tables: tuple[Described, ...]
-    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,60 +85,82 @@ def materialize(
     force: bool = False,
     watcher: Watcher | None = None,
 ) -> list[StageReport]:
+    """Makes what is missing or stale of some schemas, or of all; see ``carry_out``."""
+    tables = None if schemas is None else tables_of(frozenset(schemas))
+    return carry_out(Order(tables=tables, force=force), home, instance=instance, watcher=watcher)
+
+
+def carry_out(
+    order: Order, home: Home, *, instance: dg.DagsterInstance, watcher: Watcher | None = None
+) -> list[StageReport]:
     """Makes what is missing or stale, in order; a second call with nothing changed makes nothing.
 
     Args:
+        order: What to make.
         home: A home that has been opened.
         instance: Dagster's instance that records the runs.
-        schemas: Only tables of these schemas; None for all.
-        force: Also make what is up to date.
         watcher: Whom to tell.
 
     Returns:
-        One report per stage that had anything to do. Failed patients are in the reports; everything else that
-        fails ends the work.
+        One report per stage that had anything to do. Failed patients and external predictors are in the reports;
+        everything else that fails ends the work.
 
     Raises:
         CSpineError: A table or a model could not be made, or a blocking check failed.
     """
     watcher = watcher or Watcher()
-    _definitions()  # loading the assets describes the tables
+    known_tables()
     close_dead_runs(instance)
     try:
-        return _materialize(home, instance, schemas, force, watcher)
+        return list(_work(_Task(home, instance, order), watcher))
     except BaseException:
         close_dead_runs(instance, also_own=True)
         raise
 
 
-def _materialize(
-    home: Home, instance: dg.DagsterInstance, schemas: Iterable[str] | None, force: bool, watcher: Watcher
-) -> list[StageReport]:
-    reports = []
-    wanted = frozenset(schemas) if schemas is not None else None
-    for group in _groups(wanted):
-        stage = _stage(Study(home), group, instance, force)
+@dataclass(frozen=True)
+class _Task:
+    """An order in its home, and the tags that all its runs carry."""
+
+    home: Home
+    instance: dg.DagsterInstance
+    order: Order
+    began: float = field(default_factory=time.time)
+    own_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            DRIVER_TAG: f"{socket.gethostname()}:{os.getpid()}",
+            EVALUATION_TAG: self.order.evaluation_id or self.own_id,
+            BEGAN_TAG: str(self.began),
+            **({FORCE_TAG: "true"} if self.order.force else {}),
+        }
+
+
+def _work(task: _Task, watcher: Watcher) -> Iterator[StageReport]:
+    """Works stage by stage, and yields how each went."""
+    refused = register_predictors(task.instance, task.home)
+    if refused:
+        nobody = Stage("external_predictions", (known_tables()[ExternalPredictions],))
+        yield StageReport(nobody, 0.0, tuple(refused))
+    for group in groups(task.order.tables):
+        stage = stage_of(Study(task.home), group, task.instance, task.order)
         if stage is None:
             continue
         watcher.began(stage)
         start = time.perf_counter()
-        failures = tuple(_run_stage(home, instance, stage, force, watcher))
+        failures = tuple(_run_stage(task, stage, watcher))
         report = StageReport(stage, time.perf_counter() - start, failures)
         watcher.ended(report)
-        reports.append(report)
-        if failures and stage.tables[0].partitions_def is not patients:
+        yield report
+        if failures and not fail_alone(stage.tables[0]):
             raise CSpineError(f"{stage.name} failed: " + "\n".join(failures))
-    return reports
-
-
-@cache
-def _definitions() -> dg.Definitions:
-    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
 
 
 @cache
 def _job() -> dg.JobDefinition:
-    return _definitions().resolve_implicit_global_asset_job_def()
+    return loaded_definitions().resolve_implicit_global_asset_job_def()
 
 
 def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> list[str]:
@@ -168,115 +185,39 @@ def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> 
     return closed
 
 
-def _driver_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _groups(schemas: frozenset[str] | None) -> Iterator[list[Described]]:
-    """Yields tables in an order in which parents come first; neighbours of one schema without partitions together."""
-    described = described_tables()
-    order = [
-        described[table]
-        for table in TopologicalSorter({table: item.deps for table, item in described.items()}).static_order()
-        if schemas is None or table.full_name().split(".")[0] in schemas
-    ]
-
-    def cut(item: Described) -> str:
-        return item.table.full_name() if item.partitions_def else item.table.full_name().split(".")[0]
-
-    for _, group in groupby(order, key=cut):
-        yield list(group)
-
-
-def _stage(study: Study, group: list[Described], instance: dg.DagsterInstance, force: bool) -> Stage | None:
-    """Returns what of a group has to be made, or None."""
-    first = group[0]
-    if first.partitions_def is None:
-        stale = _stale_tables(study, group, instance, force)
-        if not stale:
-            return None
-        names = [item.table.full_name() for item in stale]
-        schema = names[0].split(".")[0]
-        return Stage(names[0] if len(names) == 1 else f"{schema}: {len(names)} tables", tuple(stale))
-    keys = tuple(stale_keys(study, first, instance, force=force))
-    return Stage(first.table.full_name(), (first,), keys) if keys else None
-
-
-def _stale_tables(study: Study, group: list[Described], instance: dg.DagsterInstance, force: bool) -> list[Described]:
-    """Returns the tables of a group to make: those stale, and those made from a stale one of the same group."""
-    fingerprints = Fingerprints(study)
-    stale: list[Described] = []
-    for item in group:
-        inputs = fingerprints.inputs(item, None)
-        current = (
-            not force
-            and inputs is not None
-            and is_current(study, item, None, inputs)
-            and instance.get_latest_materialization_event(asset_key(item.table)) is not None
-            and not unpassed_checks(instance, item)
-        )
-        if not current or any(parent in {s.table for s in stale} for parent in item.deps):
-            stale.append(item)
-    return stale
-
-
-def stale_keys(study: Study, item: Described, instance: dg.DagsterInstance, *, force: bool = False) -> list[str]:
-    """Returns the partitions of a table that can be made now and are not up to date, in their order.
-
-    A patient who is missing further up cannot be made here and is left out.
-    """
-    if item.partitions_def is None:
-        raise ValueError(f"{item.table.full_name()} has no partitions")
-    keys = item.partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    if item.partitions_def is patients:
-        keys = [key for key in keys if key in study.patient_ids]
-    recorded = instance.get_materialized_partitions(asset_key(item.table))
-    recheck = bool(unpassed_checks(instance, item))
-    fingerprints = Fingerprints(study)
-    stale = []
-    for key in keys:
-        inputs = fingerprints.inputs(item, key)
-        if inputs is None and item.partitions_def is patients:
-            continue
-        if force or key not in recorded or inputs is None or not is_current(study, item, key, inputs):
-            stale.append(key)
-    return list(keys[:1]) if recheck and not stale else stale
-
-
-def unpassed_checks(instance: dg.DagsterInstance, item: Described) -> list[str]:
-    """Returns the blocking checks of a table whose latest result is not a success, or that have none."""
-    graph = _definitions().resolve_asset_graph()
-    keys = [
-        key for key in graph.get_check_keys_for_assets({asset_key(item.table)}) if graph.get_check_spec(key).blocking
-    ]
-    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys) if keys else {}
-    return [key.name for key in keys if key not in records or records[key].status.value != "SUCCEEDED"]
-
-
-def _run_stage(home: Home, instance: dg.DagsterInstance, stage: Stage, force: bool, watcher: Watcher) -> Iterator[str]:
+def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
     """Runs a stage and yields what failed."""
     assets = [asset_key(item.table) for item in stage.tables]
-    tags = {DRIVER_TAG: _driver_name(), **({FORCE_TAG: "true"} if force else {})}
     if not stage.keys:
-        yield from _run(home, instance, assets, tags).errors
+        yield from _run(task.home, task.instance, assets, task.tags).errors
     elif stage.tables[0].partitions_def is patients:
         done = 0
-        for first, last, count in _stretches(stage.keys, instance):
-            yield from _run(home, instance, assets, {**tags, RANGE_START: first, RANGE_END: last}).errors
+        for first, last, count in _stretches(stage.keys, task.instance):
+            tags = {**task.tags, RANGE_START: first, RANGE_END: last}
+            yield from _run(task.home, task.instance, assets, tags).errors
             done += count
             watcher.advanced(done)
-    else:
-        work = partial(_run_in_worker, str(home.root), [key.path for key in assets], tags)
-        outcomes = each_in_workers(
-            [[key] for key in stage.keys],
-            work,
-            lost=lambda key: Outcome((f"{key}: the process that made it died twice; was there enough memory?",)),
-            workers=min(len(training_slots()), len(stage.keys)),
-            preload=[__name__],
-        )
-        for done, outcome in enumerate(outcomes, start=1):
-            yield from outcome.errors
+    elif fail_alone(stage.tables[0]):
+        for done, key in enumerate(stage.keys, start=1):
+            outcome = _run(task.home, task.instance, assets, task.tags, key)
+            yield from (f"{key}: {error}" for error in outcome.errors)
             watcher.advanced(done)
+    else:
+        yield from _run_in_workers(task, stage, assets, watcher)
+
+
+def _run_in_workers(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: Watcher) -> Iterator[str]:
+    """Runs the partitions of a table side by side, and yields what failed."""
+    outcomes = each_in_workers(
+        [[key] for key in stage.keys],
+        partial(_run_in_worker, str(task.home.root), [key.path for key in assets], task.tags),
+        lost=lambda key: Outcome((f"{key}: the process that made it died twice; was there enough memory?",)),
+        workers=min(len(training_slots()), len(stage.keys)),
+        preload=[__name__],
+    )
+    for done, outcome in enumerate(outcomes, start=1):
+        yield from outcome.errors
+        watcher.advanced(done)
 
 
 def _stretches(keys: tuple[str, ...], instance: dg.DagsterInstance) -> Iterator[tuple[str, str, int]]:

@@ -87,10 +87,9 @@ class Fingerprints:
         """Returns the fingerprint of the part of a parent that one partition of a child is made from."""
         if parent.partitions_def is not None and parent.partitions_def is child.partitions_def and key is not None:
             return self._partition(parent.table, lake_partition(key))
-        if child.partitions_def is patients and key is not None:
-            if "patient_id" in column_names(parent.table):
-                whole = self._whole(parent)
-                return None if whole is None else self._of_patient(parent.table, key)
+        if child.partitions_def is patients and key is not None and "patient_id" in column_names(parent.table):
+            whole = self._whole(parent)
+            return None if whole is None else self._of_patient(parent.table, key)
         if child.partitions_def is folds and parent.partitions_def is trainings and key is not None:
             of_fold = [name for name in trainings.get_partition_keys() if name.split("|")[1] == key]
             return self._joined([self._partition(parent.table, lake_partition(name)) for name in of_fold])
@@ -146,7 +145,8 @@ class Fingerprints:
 def standing_stamp(study: "Study", described: Described, key: str | None) -> Stamp | None:
     """Returns what stands of a table or partition: of a table that is added to, its newest part."""
     if described.appended:
-        key = (study.home.lake.partitions(described.table) or [None])[-1]
+        parts = study.home.lake.partitions(described.table)
+        key = parts[-1] if parts else None
     return study.home.lake.stamp(described.table, lake_partition(key) if key else None)
 
 

@@ -145,8 +145,10 @@ def refusal_of_mask(mask: Path, reference: Path) -> str | None:
     try:
         geometry = read_geometry(mask)
         difference = read_geometry(reference).difference(geometry)
-        if difference is not None or not np.isfinite(geometry.affine).all():
-            return f"expected the grid of the reference, but {difference or 'the affine is not finite'} (reference first)"
+        if not np.isfinite(geometry.affine).all():
+            return "expected the grid of the reference, but the affine is not finite"
+        if difference is not None:
+            return f"expected the grid of the reference, but {difference} (reference first)"
         labels = {int(label) for label in np.unique(read_mask(mask).array)}
     except GeometryError as error:
         return str(error)

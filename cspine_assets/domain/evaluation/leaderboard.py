@@ -6,11 +6,11 @@ tests between predictors in ``comparison``.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.bootstrap import paired_interval
@@ -87,9 +87,9 @@ def _row(values: pd.DataFrame, baseline: pd.DataFrame | None, own: pd.DataFrame,
         "exams": exams,
         "exams_predicted": len(predicted),
         "coverage": len(predicted) / exams,
-        "dice_macro_mean": values[MACRO].mean(),
+        "dice_macro_mean": _mean(values[MACRO]),
         "dice_macro_median": values[MACRO].median(),
-        **{f"dice_{structure}_mean": values[structure.value].mean() for structure in Structure},
+        **{f"dice_{structure}_mean": _mean(values[structure.value]) for structure in Structure},
         **_difference(values[MACRO], None if compared is None else compared[MACRO]),
         "predictions_sha256": fingerprint_text(*predicted["exam_id"], *predicted["sha256"]),
         "predictor_provenance": first["predictor_provenance"],
@@ -97,12 +97,18 @@ def _row(values: pd.DataFrame, baseline: pd.DataFrame | None, own: pd.DataFrame,
     }
 
 
+def _mean(values: pd.Series[float]) -> float | None:
+    """Returns the mean of the values there are, equal to the last bit in any order of exams: ranks need it."""
+    used = values.dropna().tolist()
+    return math.fsum(used) / len(used) if used else None
+
+
 def _difference(values: pd.Series[float], baseline: pd.Series[float] | None) -> dict[str, float | None]:
     """Returns the paired difference with its interval; fewer than two exams have none."""
     nothing: dict[str, float | None] = {"difference_to_ensemble": None, "ci_low": None, "ci_high": None}
     if baseline is None:
         return nothing
-    differences: NDArray[np.float64] = (values - baseline).dropna().to_numpy(dtype=np.float64)
+    differences = np.asarray((values - baseline).dropna(), dtype=np.float64)
     if len(differences) < 2:
         return nothing
     interval = paired_interval(differences)
