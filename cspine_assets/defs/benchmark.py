@@ -164,7 +164,8 @@ def external_comparison(_context: dg.AssetExecutionContext, study: Study) -> Mad
 def leaderboard(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Our own models and masks from elsewhere on the same test exams, ranked by mean macro Dice."""
     own = study.read(ExamPredictions).query("set == 'test'").assign(origin="own")
-    own[_SAID] = pd.DataFrame(pd.NA, index=own.index, columns=_SAID, dtype="string")
+    for name in _SAID:
+        own[name] = pd.array([None] * len(own), dtype="string")
     external = study.read(ExternalPredictions).assign(origin="external")
     columns = ["exam_id", "predictor", "origin", "status", "sha256", *_SAID]
     frame = rank_predictors(

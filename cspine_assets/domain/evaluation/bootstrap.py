@@ -68,18 +68,6 @@ def mean_intervals(columns: Values) -> list[Interval]:
     return [_interval(column) for column in means.T]
 
 
-def mean_interval(values: Values) -> Interval:
-    """Returns the interval of a mean over exams: how far it moves by which exams happened to be drawn.
-
-    Equal to ``scipy.stats.bootstrap((values,), np.mean, method='percentile', n_resamples=9999, random_state=42)``.
-
-    Args:
-        values: One per exam, at least two.
-    """
-    (drawn,) = _draws(len(values))
-    return _interval(np.mean(values[drawn], axis=1))
-
-
 def unpaired_interval(first: Values, second: Values) -> Interval:
     """Returns the interval of the difference of medians, each predictor's exams drawn by itself, as published.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, DISTANCES
 from cspine_assets.domain.tables.base import rows_of
 
 _SAME: Final = ["predictor", "set_name", "structure", "metric", "profile", "exams_sha256"]
@@ -51,13 +52,9 @@ def find_drops(history: pd.DataFrame, *, too_much: float) -> list[Drop]:
         history: Rows of ``evaluation.history``.
         too_much: Share of the former value; a drop above it is large.
     """
-    in_order = history.sort_values("evaluated_at", kind="stable").dropna(subset=["mean", "ci_low", "ci_high"])
+    comparable = history[history["metric"].isin(COMPARED_METRICS)].dropna(subset=["mean", "ci_low", "ci_high"])
+    in_order = comparable.sort_values("evaluated_at", kind="stable")
     return [drop for _, rows in in_order.groupby(_SAME, sort=True) for drop in _drop(rows, too_much)]
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is a distance: its column then ends in ``_mm``."""
-    return metric.endswith("_mm")
 
 
 def _drop(rows: pd.DataFrame, too_much: float) -> Iterator[Drop]:
@@ -65,8 +62,9 @@ def _drop(rows: pd.DataFrame, too_much: float) -> Iterator[Drop]:
     if len(rows) < 2:
         return
     before, now = _last_two(rows)
-    worse = now.mean - before.mean if lower_is_better(now.metric) else before.mean - now.mean
-    noise = before.ci_high - before.mean if lower_is_better(now.metric) else before.mean - before.ci_low
+    far_is_worse = now.metric in DISTANCES
+    worse = now.mean - before.mean if far_is_worse else before.mean - now.mean
+    noise = before.ci_high - before.mean if far_is_worse else before.mean - before.ci_low
     if not worse > noise:
         return
     yield Drop(

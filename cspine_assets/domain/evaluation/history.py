@@ -12,12 +12,17 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from cspine_assets.domain.evaluation.bootstrap import mean_interval
-from cspine_assets.domain.evaluation.exam_values import STRUCTURES_AND_MACRO, exam_values
-from cspine_assets.domain.evaluation.overlap import Status
-from cspine_assets.domain.evaluation.sets import MACRO, SUMMARY_METRICS, with_set_name
+from cspine_assets.domain.evaluation.distribution import describe_columns
+from cspine_assets.domain.evaluation.sets import (
+    SUMMARY_METRICS,
+    by_structure,
+    typed,
+    value_array,
+    with_set_name,
+    with_worst_case,
+)
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.tables.base import empty_frame, rows_of, validate
+from cspine_assets.domain.tables.base import empty_frame, rows_of
 from cspine_assets.domain.tables.benchmark import History
 
 _KEY: Final = ("predictor", "set_name", "structure", "metric", "profile")
@@ -82,41 +87,33 @@ def history_rows(
         earlier: The history so far.
         forced: Whether rows are added also where nothing has changed.
     """
-    named = with_set_name(metrics)
+    if metrics.empty:
+        return empty_frame(History)
     rows = [
         {**dict(zip(_SET, key, strict=True)), **row, **_fingerprints(exams, made_from), **asdict(evaluation)}
-        for key, exams in named.groupby(list(_SET), sort=True)
+        for key, exams in with_worst_case(with_set_name(metrics)).groupby(list(_SET), sort=True)
         for row in _summaries(exams)
     ]
-    if not rows:
-        return empty_frame(History)
-    frame = pd.DataFrame(rows)
-    frame["reason"] = _reasons(frame, earlier, forced=forced)
-    frame = frame[frame["reason"] != ""]
-    if frame.empty:
-        return empty_frame(History)
-    return validate(History, frame.astype(empty_frame(History).dtypes.to_dict()))
+    reasons = _reasons(pd.DataFrame(rows), earlier, forced=forced)
+    return typed(History, [{**row, "reason": why} for row, why in zip(rows, reasons, strict=True) if why])
 
 
 def _summaries(exams: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Yields what each structure and metric of one predictor and set came to."""
-    missed = exams["status"] == Status.MISSED.value
-    for metric in SUMMARY_METRICS:
-        values = exam_values(exams, metric)
-        for structure in STRUCTURES_AND_MACRO:
-            used = values[structure].dropna().to_numpy(dtype=np.float64)
-            interval = mean_interval(used) if len(used) > 1 else None
-            of_structure = missed if structure == MACRO else missed & (exams["structure"] == structure)
+    for structure, rows in by_structure(exams, SUMMARY_METRICS):
+        columns = np.column_stack([value_array(rows[metric]) for metric in SUMMARY_METRICS])
+        described = describe_columns(columns, rows["status"].tolist())
+        for metric, found in zip(SUMMARY_METRICS, described, strict=True):
             yield {
                 "structure": structure,
                 "metric": metric,
-                "n": len(values),
-                "n_used": len(used),
-                "n_missed": exams.loc[of_structure, "exam_id"].nunique(),
-                "mean": float(used.mean()) if len(used) else None,
-                "median": float(np.median(used)) if len(used) else None,
-                "ci_low": interval.low if interval else None,
-                "ci_high": interval.high if interval else None,
+                "n": found.n,
+                "n_used": found.n_used,
+                "n_missed": found.n_missed,
+                "mean": found.mean,
+                "median": found.median,
+                "ci_low": found.mean_ci_low,
+                "ci_high": found.mean_ci_high,
             }
 
 

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from cspine_assets.domain.anatomy import Structure
-from cspine_assets.domain.evaluation.bootstrap import paired_interval
-from cspine_assets.domain.evaluation.exam_values import exam_values
-from cspine_assets.domain.evaluation.sets import MACRO, set_name
+from cspine_assets.domain.evaluation.bootstrap import median_interval
+from cspine_assets.domain.evaluation.sets import MACRO, by_structure, set_name, typed
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.tables.base import empty_frame, validate
+from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.benchmark import Leaderboard
 
 METRIC: Final = "dice_volumetric"
@@ -50,9 +49,9 @@ def leaderboard(
         rows += _of_set(tested, predictions, sorted(exams["exam_id"]), identity)
     if not rows:
         return empty_frame(Leaderboard)
-    frame = pd.DataFrame(rows)
-    frame["rank"] = frame.groupby("set_name")["dice_macro_mean"].rank(method="min", ascending=False, na_option="bottom")
-    made = validate(Leaderboard, frame.astype(empty_frame(Leaderboard).dtypes.to_dict()))
+    means = pd.DataFrame(rows, columns=["set_name", "dice_macro_mean"]).astype({"dice_macro_mean": "float64"})
+    ranks = means.groupby("set_name")["dice_macro_mean"].rank(method="min", ascending=False, na_option="bottom")
+    made = typed(Leaderboard, [{**row, "rank": rank} for row, rank in zip(rows, ranks, strict=True)])
     return made.sort_values(["set_name", "rank", "predictor"], ignore_index=True)
 
 
@@ -72,8 +71,14 @@ def _of_set(
 
 def _dice(metrics: pd.DataFrame, exams: list[str]) -> pd.DataFrame:
     """Returns the Dice of every exam of the set; one that was not scored was missed."""
-    scored = exam_values(metrics[metrics["exam_id"].isin(exams)], METRIC)
-    return scored.reindex(exams, fill_value=0.0)
+    scored = metrics[metrics["exam_id"].isin(exams)]
+    if scored.empty:
+        return pd.DataFrame(0.0, index=exams, columns=[*Structure, MACRO])
+    columns = {
+        name: (rows if name == MACRO else rows.set_index("exam_id"))[METRIC].astype("float64")
+        for name, rows in by_structure(scored, [METRIC])
+    }
+    return pd.DataFrame(columns).reindex(exams, fill_value=0.0)
 
 
 def _row(values: pd.DataFrame, baseline: pd.DataFrame | None, own: pd.DataFrame, exams: int) -> dict[str, object]:
@@ -111,7 +116,7 @@ def _difference(values: pd.Series[float], baseline: pd.Series[float] | None) -> 
     differences = np.asarray((values - baseline).dropna(), dtype=np.float64)
     if len(differences) < 2:
         return nothing
-    interval = paired_interval(differences)
+    interval = median_interval(differences)
     return {
         "difference_to_ensemble": float(np.median(differences)),
         "ci_low": interval.low,

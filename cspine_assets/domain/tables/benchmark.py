@@ -124,7 +124,7 @@ class History(Table):
     predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
     set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
     structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
-    metric: Text = column("Column of evaluation.exam_metrics that is summed up")
+    metric: Text = column("Column of evaluation.exam_metrics that is summed up, an infinite distance as the diagonal")
     profile: Text = column(_PROFILE, isin=PROFILES)
     n: Integer = column("Exams", unit="exams", ge=0)
     n_used: Integer = column("Exams with a value", unit="exams", ge=0)

@@ -23,6 +23,12 @@ def metric_rows(dice: Mapping[str, Sequence[float]], *, scored_set: str = "test"
             "dice_volumetric": value,
             "dice_slice_mean": value,
             "iou": value / (2 - value),
+            "diagonal_mm": 300.0,
+            "hd95_mm": 10 * (1 - value) if value else float("inf"),
+            "assd_mm": 1 - value if value else float("inf"),
+            "nsd_1mm": value,
+            "nsd_2mm": value,
+            "volume_difference_relative": 0.0,
         }
         for predictor, values in dice.items()
         for number, value in enumerate(values)
