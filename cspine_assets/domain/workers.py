@@ -6,6 +6,7 @@ said by the caller.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -168,6 +169,8 @@ class _Worker:
 def _serve(channel: Connection[Any, Any]) -> None:
     """Is a worker: takes work, gives results or the error, until there is nobody to give them to."""
     _end_with_parent()
+    # what the libraries brought stays for good; to look through it again and again costs a tenth of some work
+    gc.freeze()
     # a person's Ctrl-C reaches the whole terminal group; who started this worker decides when it ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, OSError):

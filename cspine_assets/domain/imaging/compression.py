@@ -6,6 +6,8 @@ Add here what reads or writes a compressed file of this wing. What the bytes mea
 from __future__ import annotations
 
 import hashlib
+import mmap
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +20,12 @@ LEVEL: Final = 1
 """isal's level: 33 ms for a volume of 448 x 448 x 15 where zlib's level 6 takes 720 ms."""
 
 LARGEST_VOLUME_BYTES: Final = 4 << 30
-_GZIP_WBITS: Final = 16 + 15
+_GZIP: Final = 16
+_WINDOW_BITS: Final = 9
+"""How far back to look for a repetition: 512 bytes. Between rows of a scan noise repeats nothing; a look at the whole
+32 KB costs a fifth more time and saves one byte in a hundred."""
 _CHUNK_BYTES: Final = 1 << 22
+_PIECE_BYTES: Final = 1 << 19
 
 
 def write_gzip(path: Path, *parts: bytes | memoryview) -> str:
@@ -27,14 +33,22 @@ def write_gzip(path: Path, *parts: bytes | memoryview) -> str:
 
     Equal content gives equal bytes: there is no name and no time in it.
     """
-    packer = isal_zlib.compressobj(LEVEL, wbits=_GZIP_WBITS)
-    packed = [*(packer.compress(part) for part in parts), packer.flush()]
     digest = hashlib.sha256()
     with written_aside(path) as aside, aside.open("wb") as stream:
-        for piece in packed:
+        for piece in _packed(parts):
             stream.write(piece)
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _packed(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """Yields a gzip file in pieces that are still in the processor's cache when they are hashed and written."""
+    packer = isal_zlib.compressobj(LEVEL, wbits=_GZIP + _WINDOW_BITS)
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PIECE_BYTES):
+            yield packer.compress(view[start : start + _PIECE_BYTES])
+    yield packer.flush()
 
 
 def inflate_raw(packed: bytes, size: int) -> bytes:
@@ -49,6 +63,18 @@ def inflate_raw(packed: bytes, size: int) -> bytes:
     except igzip_lib.IsalError as error:  # type: ignore[misc]  # its stub is wrong
         raise ValueError("no deflate stream") from error
     return content
+
+
+def checksum(content: bytes) -> int:
+    """Returns the CRC-32 that a zip keeps of a member."""
+    value: int = isal_zlib.crc32(content)
+    return value
+
+
+def mapped(path: Path) -> memoryview:
+    """Returns a file's bytes without copying them; the file may be removed while they are in use."""
+    with path.open("rb") as stream:
+        return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_nifti_bytes(path: Path, *, subject: str) -> bytes:

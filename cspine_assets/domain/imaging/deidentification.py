@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import pydicom
 from pydicom.datadict import (
@@ -21,11 +21,10 @@ from pydicom.datadict import (
     keyword_for_tag,
     private_dictionary_description,
 )
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 
 from cspine_assets.domain.imaging.basic_profile import FREE_TEXT, IDENTIFYING
-from cspine_assets.domain.imaging.headers import UNREADABLE, quiet_pydicom
+from cspine_assets.domain.imaging.headers import UNREADABLE, Element, Header, converted, quiet_pydicom, tag_of
 
 
 class FindingKind(StrEnum):
@@ -71,11 +70,14 @@ _SUSPICIOUS = re.compile(
     """,
     re.I | re.X,
 )
+_DEEPEST: Final = 8
+"""Sequences within sequences are followed so far; none of the standard's images nests half as deep."""
+
 _LONGEST_TEXT_BYTES: Final = 4096
 """Longer private values are protocols and raw tables; they are listed as private without being read."""
 
 
-def scan_headers(headers: Sequence[pydicom.Dataset], *, pseudonyms: Sequence[str] = ()) -> tuple[HeaderFinding, ...]:
+def scan_headers(headers: Sequence[Header], *, pseudonyms: Sequence[str] = ()) -> tuple[HeaderFinding, ...]:
     """Lists the places in a series' headers that hold, or may hold, something about a person.
 
     Listed are: attributes of the basic profile with a value other than a dummy; dates, unless the header says
@@ -91,54 +93,74 @@ def scan_headers(headers: Sequence[pydicom.Dataset], *, pseudonyms: Sequence[str
     Returns:
         One entry per tag and kind, ordered by tag; empty where nothing was found or there are no headers.
     """
-    counts: Counter[tuple[int, str, FindingKind]] = Counter()
-    judged: dict[tuple[int, str, bytes], FindingKind | None] = {}
+    counts: Counter[_Place] = Counter()
+    scans: dict[tuple[frozenset[str], bool], _Scan] = {}
     allowed = frozenset(value.casefold() for value in pseudonyms)
     with quiet_pydicom():
         for header in headers:
-            reader = _Scan(allowed, _own_words(header, allowed), _dates_moved(header), judged)
-            found = set(reader.findings(header))
-            found |= set(reader.findings(getattr(header, "file_meta", None) or pydicom.Dataset()))
-            counts.update(found)
+            circumstances = (_own_words(header.elements, allowed), _dates_moved(header.elements))
+            if circumstances not in scans:
+                scans[circumstances] = _Scan(allowed, *circumstances)
+            scan = scans[circumstances]
+            counts.update({*scan.places(header.elements), *scan.places(header.meta)})
     return tuple(
-        HeaderFinding(f"({tag >> 16:04X},{tag & 0xFFFF:04X})", keyword, kind, count)
-        for (tag, keyword, kind), count in sorted(counts.items())
+        HeaderFinding(f"({place.tag >> 16:04X},{place.tag & 0xFFFF:04X})", place.keyword, place.kind, count)
+        for place, count in sorted(counts.items())
     )
+
+
+class _Place(NamedTuple):
+    """Where something was found, within one header."""
+
+    tag: int
+    keyword: str
+    kind: FindingKind
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What one header's elements are judged by."""
+    """What the elements of headers are judged by, and what was found before: instances of a series share most."""
 
     pseudonyms: frozenset[str]
     own_words: frozenset[str]
     dates_moved: bool
-    judged: dict[tuple[int, str, bytes], FindingKind | None]
+    judged: dict[tuple[int, str, bytes], tuple[_Place, ...]] = field(default_factory=dict)
 
-    def findings(self, dataset: pydicom.Dataset, depth: int = 0) -> Iterator[tuple[int, str, FindingKind]]:
-        # iterating over the dataset itself would convert every value
-        for tag in list(dataset.keys()):
-            element = dataset.get_item(tag)
-            keyword = _keyword(dataset, tag)
-            kind = self._kind(tag, keyword, element)
-            if kind is not None:
-                yield int(tag), keyword, kind
-            if _vr(element, tag) == "SQ" and depth < 8:
-                for item in _items(dataset, tag):
-                    yield from self.findings(item, depth + 1)
+    def places(self, elements: Mapping[int, Element], depth: int = 0) -> Iterator[_Place]:
+        for tag, element in elements.items():
+            raw = element.value
+            if tag >> 16 & 1:
+                yield from self._private(elements, BaseTag(tag))
+            elif not isinstance(raw, bytes):  # a sequence of no stated length, or no value
+                yield from self._found(BaseTag(tag), element, depth)
+            else:
+                key = (tag, element.VR or "", raw)
+                found = self.judged.get(key)
+                if found is None:
+                    found = self.judged[key] = tuple(self._found(BaseTag(tag), element, depth))
+                yield from found
 
-    def _kind(self, tag: BaseTag, keyword: str, element: RawDataElement | DataElement | None) -> FindingKind | None:
-        if tag.is_private:
-            return None if tag.is_private_creator else FindingKind.PRIVATE
-        vr = _vr(element, tag)
-        if vr == "SQ":
-            listed = element is not None and bool(element.value)
-            return FindingKind.IDENTIFYING if listed and keyword in IDENTIFYING else None
-        raw = _raw(element)
-        key = (int(tag), " ".join(sorted(self.own_words)) + str(self.dates_moved), raw)
+    def _private(self, elements: Mapping[int, Element], tag: BaseTag) -> Iterator[_Place]:
+        if tag.is_private_creator:
+            return
+        creator = _raw(elements.get(int(Tag(tag.group, tag.element >> 8))))
+        key = (int(tag), "", creator)
         if key not in self.judged:
-            self.judged[key] = self._judge(keyword, vr, _decoded(raw))
-        return self.judged[key]
+            self.judged[key] = (_Place(int(tag), _private_name(tag, _decoded(creator)), FindingKind.PRIVATE),)
+        yield from self.judged[key]
+
+    def _found(self, tag: BaseTag, element: Element, depth: int) -> Iterator[_Place]:
+        keyword = keyword_for_tag(tag) or "unknown element"
+        vr = _vr(element, tag)
+        if vr != "SQ":
+            kind = self._judge(keyword, vr, _decoded(_raw(element)))
+        else:
+            kind = FindingKind.IDENTIFYING if element.value and keyword in IDENTIFYING else None
+        if kind is not None:
+            yield _Place(int(tag), keyword, kind)
+        if vr == "SQ" and depth < _DEEPEST:
+            for item in _items(element):
+                yield from self.places({int(inner): value for inner, value in item.items()}, depth + 1)
 
     def _judge(self, keyword: str, vr: str, text: str) -> FindingKind | None:
         kind: FindingKind | None = None
@@ -162,29 +184,28 @@ class _Scan:
         return bool(_SUSPICIOUS.search(text)) or bool(words & self.own_words)
 
 
-def _own_words(header: pydicom.Dataset, pseudonyms: frozenset[str]) -> frozenset[str]:
+def _own_words(elements: Mapping[int, Element], pseudonyms: frozenset[str]) -> frozenset[str]:
     """Returns the parts of the patient's name and number that are long enough to be recognized elsewhere."""
     words: set[str] = set()
     for keyword in ("PatientName", "OtherPatientNames", "PatientID", "AccessionNumber"):
-        tag = pydicom.tag.Tag(keyword)
-        text = _decoded(_raw(header.get_item(tag))) if tag in header else ""
+        text = _decoded(_raw(elements.get(tag_of(keyword))))
         if text.casefold() not in pseudonyms and not _DUMMY.fullmatch(text):
             words |= {word.casefold() for word in re.split(r"[^\w]+", text) if len(word) >= 4}
     return frozenset(words)
 
 
-def _dates_moved(header: pydicom.Dataset) -> bool:
-    tag = pydicom.tag.Tag("LongitudinalTemporalInformationModified")
-    return tag in header and _decoded(_raw(header.get_item(tag))).upper() in _UNSHIFTED_MARKS
+def _dates_moved(elements: Mapping[int, Element]) -> bool:
+    mark = elements.get(tag_of("LongitudinalTemporalInformationModified"))
+    return _decoded(_raw(mark)).upper() in _UNSHIFTED_MARKS
 
 
-def _vr(element: RawDataElement | DataElement | None, tag: BaseTag) -> str:
+def _vr(element: Element | None, tag: BaseTag) -> str:
     if element is not None and element.VR:
         return str(element.VR)
     return dictionary_VR(tag) if dictionary_has_tag(tag) else "UN"
 
 
-def _raw(element: RawDataElement | DataElement | None) -> bytes:
+def _raw(element: Element | None) -> bytes:
     value = None if element is None else element.value
     if isinstance(value, bytes):
         return value
@@ -195,20 +216,16 @@ def _decoded(raw: bytes) -> str:
     return raw[: _LONGEST_TEXT_BYTES + 1].decode("utf-8", errors="replace").strip(" \0")
 
 
-def _items(dataset: pydicom.Dataset, tag: BaseTag) -> list[pydicom.Dataset]:
+def _items(element: Element) -> list[pydicom.Dataset]:
     try:
-        return list(dataset[tag].value or ())
+        return list(converted(element).value or ())
     except UNREADABLE:  # a damaged sequence: what cannot be read here is read by no viewer either
         return []
 
 
-def _keyword(dataset: pydicom.Dataset, tag: BaseTag) -> str:
-    """Names an element by the dictionaries alone; a creator that no dictionary knows is not repeated."""
-    if not tag.is_private:
-        return keyword_for_tag(tag) or "unknown element"
-    creator_tag = pydicom.tag.Tag(tag.group, tag.element >> 8)
+def _private_name(tag: BaseTag, creator: str) -> str:
+    """Names a private element by the dictionaries alone; a creator that no dictionary knows is not repeated."""
     try:
-        creator = _decoded(_raw(dataset.get_item(creator_tag))) if creator_tag in dataset else ""
         return f"private: {private_dictionary_description(tag, creator).strip('[]')}"
     except KeyError:
         return "private: unknown element"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cspine_assets.domain.errors import ConversionError, GeometryError
-from cspine_assets.domain.imaging.compression import read_nifti_bytes, write_gzip
+from cspine_assets.domain.imaging.compression import mapped, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.converter import Produced, converter_name
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
@@ -60,7 +60,7 @@ def finish_converted(
     check_against_headers(volume.geometry, series.grid, subject=subject)
     check_voxels(volume, subject=subject)
     comparison, remarks = _compare(request, volume, folder)
-    plain = without_free_text(produced.files[0].read_bytes())
+    plain = without_free_text(mapped(produced.files[0]))
     sha256 = write_gzip(destination, plain.head, plain.voxels)
     return ConvertedVolume(
         request=request,

@@ -46,7 +46,7 @@ class PlainNifti:
     emptied: tuple[str, ...]
 
 
-def without_free_text(content: bytes) -> PlainNifti:
+def without_free_text(content: bytes | memoryview) -> PlainNifti:
     """Returns a NIfTI with its free text and extensions emptied; its length and geometry stay.
 
     The echo time in the description stays; the time of day beside it becomes ``0.000``, as the basic profile
@@ -71,7 +71,7 @@ def without_free_text(content: bytes) -> PlainNifti:
     return PlainNifti(bytes(changed), memoryview(content)[offset:], tuple(emptied))
 
 
-def has_orientation(content: bytes) -> bool:
+def has_orientation(content: bytes | memoryview) -> bool:
     """Whether the header places the voxels in the scanner's world (a qform or sform code above 0).
 
     Raises:
@@ -81,7 +81,7 @@ def has_orientation(content: bytes) -> bool:
     return max(codes) > 0
 
 
-def _byte_order(content: bytes) -> str:
+def _byte_order(content: bytes | memoryview) -> str:
     for order in "<>":
         if len(content) >= HEADER_BYTES and struct.unpack_from(order + "i", content)[0] == HEADER_BYTES:
             if content[344:347] == b"n+1":

@@ -49,7 +49,7 @@ def open_series(request: SeriesRequest, source: Path, folder: Path) -> OpenedSer
     staged = stage_series(source, folder, subject=subject)
     headers = read_headers(staged.files, subject=subject)
     pseudonyms = [request.exam_id, *([request.patient_id] if request.patient_id else [])]
-    findings = scan_headers([header.dataset for header in headers], pseudonyms=pseudonyms)
+    findings = scan_headers(headers, pseudonyms=pseudonyms)
     verdict: SeriesGeometry | ConversionError
     try:
         instances = describe_instances(headers, subject=subject)

@@ -12,7 +12,7 @@ from typing import Final
 
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 
-CONVERSION_RULES: Final = "1"
+CONVERSION_RULES: Final = "2"
 """Raise when a rule of this wing changes what is accepted or written: every exam is then converted anew."""
 
 

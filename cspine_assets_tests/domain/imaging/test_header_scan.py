@@ -18,8 +18,7 @@ def scan(tmp_path, change, count=2):
         change(instance)
         files.append(tmp_path / f"{number}.dcm")
         files[-1].write_bytes(encode(instance))
-    headers = [header.dataset for header in read_headers(files, subject="exam")]
-    return scan_headers(headers, pseudonyms=[PATIENT])
+    return scan_headers(read_headers(files, subject="exam"), pseudonyms=[PATIENT])
 
 
 def setter(**values):

@@ -1,0 +1,59 @@
+"""Headers are the same whether read the short way or by pydicom as a whole, in every encoding that is met."""
+
+from __future__ import annotations
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from cspine_assets.domain.imaging.headers import converted, describe_instances, read_headers
+from cspine_assets_tests.domain.imaging.dicom_series import PIXEL_MM, SIZE, encode, make_instances
+
+
+def long_private_table(instance):
+    instance.private_block(0x0029, "SIEMENS CSA HEADER", create=True).add_new(0x10, "OB", bytes(100_001))
+
+
+def sequence_without_length(instance):
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2.3"
+    item.is_undefined_length_sequence_item = True
+    instance.ReferencedImageSequence = Sequence([item])
+    instance["ReferencedImageSequence"].is_undefined_length = True
+
+
+def non_ascii_text(instance):
+    instance.SpecificCharacterSet = "ISO_IR 100"
+    instance.InstitutionName = "Universitätsklinik"
+
+
+def nothing(_instance):
+    pass
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("change", [nothing, long_private_table, sequence_without_length, non_ascii_text])
+def test_a_header_is_read_as_pydicom_reads_it(change, syntax, tmp_path):
+    (instance,) = make_instances(1)
+    change(instance)
+    instance.file_meta.TransferSyntaxUID = syntax
+    path = tmp_path / "one.dcm"
+    path.write_bytes(encode(instance))
+    (header,) = read_headers([path], subject="exam")
+    expected = pydicom.dcmread(path, stop_before_pixels=True)
+    assert sorted(header.elements) == sorted(int(tag) for tag in expected.keys())  # noqa: SIM118 - it is no dict
+    for tag in set(header.elements) - {0x00080080}:
+        assert converted(header.elements[tag]).value == expected[tag].value, expected[tag].keyword
+    (slice_,) = describe_instances([header], subject="exam")
+    assert (slice_.rows, slice_.columns, slice_.lacking_bytes) == (SIZE, SIZE, 0)
+    assert slice_.pixel_spacing_mm == (PIXEL_MM, PIXEL_MM)
+
+
+def test_a_file_that_lacks_pixels_is_told_by_how_many_bytes(tmp_path):
+    (instance,) = make_instances(1)
+    path = tmp_path / "one.dcm"
+    path.write_bytes(encode(instance)[:-10])
+    (slice_,) = describe_instances(read_headers([path], subject="exam"), subject="exam")
+    assert slice_.lacking_bytes == 10
