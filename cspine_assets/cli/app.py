@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cspine_assets.cli import demo, dev, doctor, download, materialize, phantom, predict, publications, sql
+from cspine_assets.cli import convert, demo, dev, doctor, download, materialize, phantom, predict, publications, sql
 from cspine_assets.domain.errors import CSpineError
 
 DEBUG_VARIABLE = "CSPINE_DEBUG"
@@ -29,6 +29,7 @@ app.command()(demo.demo)
 app.command()(materialize.materialize)
 app.command()(sql.sql)
 app.command()(publications.publications)
+app.command()(convert.convert)
 app.command()(predict.predict)
 app.command()(phantom.phantom)
 app.command()(download.download)

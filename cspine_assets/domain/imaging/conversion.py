@@ -65,11 +65,22 @@ def convert_series(scan: Path, destination: Path, *, scratch: Path | None = None
     Raises:
         ConversionError: As ``convert_exam``; patient, series and length are not known and not checked.
     """
-    name = scan.resolve().name
-    is_nifti = name.endswith((".nii", ".nii.gz")) and not scan.is_dir()
-    exam_id = name.removesuffix(".gz").removesuffix(".nii").removesuffix(".zip")
-    request = SeriesRequest(exam_id, series=None if is_nifti else scan, shipped_nifti=scan if is_nifti else None)
+    if not scan.exists():
+        raise ConversionError(f"{scan}: expected a DICOM series (folder, zip) or a NIfTI, there is nothing.")
+    if destination.exists() and destination.samefile(scan):
+        raise ConversionError(f"{scan}: expected another place for the volume than the scan itself. Choose one.")
+    is_nifti = scan.is_file() and scan.name.endswith((".nii", ".nii.gz"))
+    request = SeriesRequest(
+        scan_name(scan), series=None if is_nifti else scan, shipped_nifti=scan if is_nifti else None
+    )
     return convert_exam(request, destination, scratch or Path(tempfile.gettempdir()))
+
+
+def scan_name(scan: Path) -> str:
+    """Returns what a scan outside the study is called: its file or folder without the ending of its format."""
+    name = scan.resolve().name
+    ending = next((ending for ending in (".nii.gz", ".nii", ".zip", ".dcm") if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
 
 
 def convert_together(tasks: Sequence[ConversionTask], scratch: Path) -> list[Outcome]:

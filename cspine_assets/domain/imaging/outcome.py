@@ -97,12 +97,17 @@ def volume_rows(outcomes: Iterable[Outcome], home: Path) -> pd.DataFrame:
     Raises:
         ConversionError: A volume lies outside the home.
     """
-    return _frame(Volumes, [_volume_row(outcome, home) for outcome in outcomes])
+    return _frame(Volumes, [volume_row(outcome, home) for outcome in outcomes])
 
 
 def header_finding_rows(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Returns the rows of ``imaging.header_findings``: none for an exam whose headers hold nothing."""
-    rows: list[dict[str, object]] = [
+    return _frame(HeaderFindings, [row for outcome in outcomes for row in finding_rows(outcome)])
+
+
+def finding_rows(outcome: Outcome) -> list[dict[str, object]]:
+    """Returns what the headers of one exam hold about a person, as rows that are not validated yet."""
+    return [
         {
             "exam_id": outcome.request.exam_id,
             "patient_id": outcome.request.patient_id,
@@ -111,13 +116,16 @@ def header_finding_rows(outcomes: Iterable[Outcome]) -> pd.DataFrame:
             "kind": str(finding.kind),
             "instance_count": finding.instance_count,
         }
-        for outcome in outcomes
         for finding in outcome.findings
     ]
-    return _frame(HeaderFindings, rows)
 
 
-def _volume_row(outcome: Outcome, home: Path) -> dict[str, object]:
+def volume_row(outcome: Outcome, home: Path) -> dict[str, object]:
+    """Returns one exam's row as it is before validation; a scan outside the study has no patient in it.
+
+    Raises:
+        ConversionError: The volume lies outside the home.
+    """
     row: dict[str, object] = {
         "exam_id": outcome.request.exam_id,
         "patient_id": outcome.request.patient_id,
