@@ -10,10 +10,20 @@ import os
 import sys
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from cspine_assets.cli import convert, demo, dev, doctor, download, materialize, phantom, predict, publications, sql
+from cspine_assets.cli import (
+    convert,
+    demo,
+    dev,
+    doctor,
+    download,
+    materialize,
+    phantom,
+    predict,
+    publications,
+    score,
+    sql,
+)
 from cspine_assets.domain.errors import CSpineError
 
 DEBUG_VARIABLE = "CSPINE_DEBUG"
@@ -31,6 +41,7 @@ app.command()(sql.sql)
 app.command()(publications.publications)
 app.command()(convert.convert)
 app.command()(predict.predict)
+app.command()(score.score)
 app.command()(phantom.phantom)
 app.command()(download.download)
 app.command()(doctor.doctor)
@@ -44,11 +55,18 @@ def main() -> None:
     except CSpineError as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        Console(stderr=True).print(f"[bold red]cspine:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        _say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
-        Console(stderr=True).print("cspine: interrupted; call it again to go on where it stopped.")
+        _say("interrupted; call it again to go on where it stopped.")
         sys.exit(130)
+
+
+def _say(message: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True).print(f"[bold red]cspine:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import pytest
 
 from cspine_assets.definitions import defs
 from cspine_assets.defs.jobs import REEVALUATED, reevaluate
-from cspine_assets.domain.evaluation.score import score_masks
+from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.warehouse.read import query
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within

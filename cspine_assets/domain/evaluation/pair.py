@@ -7,7 +7,7 @@ them does not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import CSpineError, GeometryError
+from cspine_assets.domain.plain_nifti import Scratch
 from cspine_assets.domain.volume import Geometry, read_mask
 
 
@@ -33,23 +34,39 @@ class MaskPair:
     geometry: Geometry
 
 
-def read_mask_pair(reference_path: Path, prediction_path: Path | None, *, labels: Mapping[Structure, int]) -> MaskPair:
+@dataclass(frozen=True)
+class PairScratch:
+    """Memory to read many pairs with, one after another; a pair is gone when the next one is read."""
+
+    reference: Scratch = field(default_factory=Scratch)
+    prediction: Scratch = field(default_factory=Scratch)
+
+
+def read_mask_pair(
+    reference_path: Path,
+    prediction_path: Path | None,
+    *,
+    labels: Mapping[Structure, int],
+    scratch: PairScratch | None = None,
+) -> MaskPair:
     """Returns two mask files with their labels made the study's.
 
     Args:
         reference_path: Mask that is taken as true.
         prediction_path: Mask that is judged, or None where there is none: then it is empty.
         labels: Number of each structure in both files. Other labels become background.
+        scratch: Memory to read many pairs with; None for a pair that stays.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
         CSpineError: A mask has labels, but none of those asked for.
     """
-    reference = read_mask(reference_path)
+    scratch = scratch or PairScratch()
+    reference = read_mask(reference_path, scratch=scratch.reference)
     renamed = relabel(reference.array, labels=labels, name=str(reference_path))
     if prediction_path is None:
         return MaskPair(renamed, np.zeros_like(renamed), reference.geometry)
-    prediction = read_mask(prediction_path)
+    prediction = read_mask(prediction_path, scratch=scratch.prediction)
     difference = reference.geometry.difference(prediction.geometry)
     if difference is not None:
         raise GeometryError(

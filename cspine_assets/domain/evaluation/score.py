@@ -6,19 +6,16 @@ Add a column of the exam's identity here. Measures themselves stand in their own
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.evaluation.flags import flags_text
 from cspine_assets.domain.evaluation.level_score import LevelScore
-from cspine_assets.domain.evaluation.levels import measure_levels
-from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
-from cspine_assets.domain.evaluation.pair import read_mask_pair
-from cspine_assets.domain.evaluation.surface import NOTHING_TO_MEASURE, SurfaceDistance, measure_surfaces
+from cspine_assets.domain.evaluation.mask_score import score_masks
+from cspine_assets.domain.evaluation.surface import NOTHING_TO_MEASURE
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 
@@ -49,67 +46,11 @@ class ScoredCase:
 
 
 @dataclass(frozen=True)
-class MaskScore:
-    """All measures of one pair of masks.
-
-    Attributes:
-        overlap: Overlap of each structure.
-        surfaces: Surface distances of each structure, empty where none were asked for.
-        levels: Levels of bodies and discs, empty where none were asked for.
-        diagonal_mm: Diagonal of the volume.
-    """
-
-    overlap: dict[Structure, Overlap]
-    surfaces: dict[Structure, SurfaceDistance]
-    levels: list[LevelScore]
-    diagonal_mm: float
-
-
-@dataclass(frozen=True)
 class MetricFrames:
     """Validated rows of ``evaluation.exam_metrics`` and ``evaluation.level_metrics``."""
 
     exams: pd.DataFrame
     levels: pd.DataFrame
-
-
-def score_masks(
-    reference_path: Path,
-    prediction_path: Path | None,
-    *,
-    labels: Mapping[Structure, int] = LABELS,
-    with_surfaces: bool = True,
-    with_levels: bool = True,
-) -> MaskScore:
-    """Returns all measures of two mask files.
-
-    Args:
-        reference_path: Mask that is taken as true.
-        prediction_path: Mask that is judged; None stands for a missing prediction and scores as an empty one.
-        labels: Number of each structure in both files; by default the study's.
-        with_surfaces: Whether surface distances are measured too.
-        with_levels: Whether levels are measured too.
-
-    Raises:
-        GeometryError: A file cannot be read, or the grids differ; the message names the difference.
-        CSpineError: A mask has labels, but none of those asked for.
-    """
-    pair = read_mask_pair(reference_path, prediction_path, labels=labels)
-    overlap = measure_overlap(
-        pair.reference,
-        pair.prediction,
-        slice_axis=pair.geometry.slice_axis,
-        voxel_volume_mm3=pair.geometry.voxel_volume_mm3,
-    )
-    surfaces = (
-        measure_surfaces(pair.reference, pair.prediction, spacing_mm=pair.geometry.spacing_mm) if with_surfaces else {}
-    )
-    return MaskScore(
-        overlap={structure: overlap[structure] for structure in labels},
-        surfaces={structure: surfaces[structure] for structure in labels if structure in surfaces},
-        levels=measure_levels(pair.reference, pair.prediction, pair.geometry) if with_levels else [],
-        diagonal_mm=pair.geometry.diagonal_mm,
-    )
 
 
 def score_case(

@@ -11,7 +11,8 @@ import pytest
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import CSpineError, TableError
-from cspine_assets.domain.evaluation.score import ScoredCase, concat_frames, score_case, score_masks
+from cspine_assets.domain.evaluation.mask_score import score_masks
+from cspine_assets.domain.evaluation.score import ScoredCase, concat_frames, score_case
 
 CASE = ScoredCase(
     exam_id="593973-000001_Study-MR-1_Series-4",

@@ -14,7 +14,8 @@ from scipy.spatial.distance import cdist
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.evaluation.score import ScoredCase, score_case, score_masks
+from cspine_assets.domain.evaluation.mask_score import score_masks
+from cspine_assets.domain.evaluation.score import ScoredCase, score_case
 from cspine_assets.domain.evaluation.surface import measure_surfaces
 from cspine_assets.domain.lake import Lake
 from cspine_assets.domain.tables.evaluation import ExamMetrics
