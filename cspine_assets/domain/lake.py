@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.extensions import ExtensionDtype
+from pyarrow.dataset import dataset
 
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import written_aside
@@ -144,11 +145,14 @@ class Lake:
         if not paths:
             empty = empty_frame(table)
             return empty if wanted is None else empty[wanted]
-        schema = arrow_schema(table)
         # a file from before a column was added is read with that column empty, as a newer release would be
-        parts = [pq.read_table(path, schema=schema, columns=wanted, partitioning=None) for path in paths]
+        files = dataset([str(path) for path in paths], schema=arrow_schema(table), format="parquet")
+        # a patient's file is so small that handing it to another thread takes longer than reading it
+        rows = files.to_table(columns=wanted, use_threads=len(paths) == 1)
         # what was written had been validated, and the file's schema is checked in reading: types are enough here
-        frame: pd.DataFrame = pa.concat_tables(parts).to_pandas(types_mapper=_PANDAS_TYPES.get)
+        frame: pd.DataFrame = (rows if len(paths) == 1 else rows.combine_chunks()).to_pandas(
+            types_mapper=_PANDAS_TYPES.get
+        )
         return frame
 
     def read_column(self, table: type[Table], name: str, partition: str | None = None) -> pd.Series[Any]:
