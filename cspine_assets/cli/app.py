@@ -15,6 +15,7 @@ from cspine_assets.cli import (
     convert,
     demo,
     dev,
+    devices,
     doctor,
     download,
     materialize,
@@ -23,6 +24,7 @@ from cspine_assets.cli import (
     publications,
     score,
     sql,
+    training,
 )
 from cspine_assets.domain.errors import CSpineError
 
@@ -46,6 +48,8 @@ app.command()(phantom.phantom)
 app.command()(download.download)
 app.command()(doctor.doctor)
 app.command()(dev.dev)
+app.command()(training.training)
+app.command()(devices.devices)
 
 
 def main() -> None:

@@ -58,10 +58,15 @@ def demo(
     from cspine_assets.cli.study import failed_patients, make_study, sole_writer
     from cspine_assets.defs.resources import home_root
     from cspine_assets.domain.home import Home
+    from cspine_assets.nnunet.environment import NnunetFolders
 
     console = Console()
     study_home = Home(home_root(str(home) if home else None))
-    with sole_writer(study_home), MemoryMeter() as meter, StageDisplay(console, meter) as display:
+    with (
+        sole_writer(study_home),
+        MemoryMeter() as meter,
+        StageDisplay(console, meter, NnunetFolders.under(study_home.root / "nnunet")) as display,
+    ):
         study_home.open(_settings(study_home))
         _write_cohort(study_home, display, patients=patients, seed=seed)
         reports = make_study(study_home, display)

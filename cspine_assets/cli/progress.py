@@ -22,8 +22,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from cspine_assets.cli.epochs import EpochBars
 from cspine_assets.defs.driver import StageReport, Watcher
 from cspine_assets.defs.stages import Stage
+from cspine_assets.domain.tables.nnunet import TrainedFolds
+from cspine_assets.nnunet.environment import NnunetFolders
 
 SAMPLE_SECONDS = 0.5
 
@@ -87,10 +90,11 @@ def _tree_memory_mb() -> float:
 
 @dataclass
 class StageDisplay:
-    """Shows stages as they come and remembers what they cost."""
+    """Shows stages as they come, with the epochs of trainings in a home, and remembers what they cost."""
 
     console: Console
     meter: MemoryMeter
+    folders: NnunetFolders | None = None
     costs: list[Cost] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,6 +108,7 @@ class StageDisplay:
             disable=not self.console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._epochs: EpochBars | None = None
 
     def __enter__(self) -> StageDisplay:
         """Starts the display."""
@@ -114,6 +119,7 @@ class StageDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends the display."""
+        self._end_epochs()
         self._progress.stop()
 
     def watcher(self) -> Watcher:
@@ -127,12 +133,20 @@ class StageDisplay:
     def _began(self, stage: Stage) -> None:
         self.meter.take_peak_mb()
         self._task = self._progress.add_task(stage.name, total=len(stage.keys) or len(stage.tables))
+        if self.folders is not None and self.console.is_terminal and stage.tables[0].table is TrainedFolds:
+            self._epochs = EpochBars(self._progress, self.folders)
 
     def _advanced(self, done: int) -> None:
         if self._task is not None:
             self._progress.update(self._task, completed=done)
 
+    def _end_epochs(self) -> None:
+        if self._epochs is not None:
+            self._epochs.stop()
+            self._epochs = None
+
     def _ended(self, report: StageReport) -> None:
+        self._end_epochs()
         if self._task is not None:
             total = len(report.stage.keys) or len(report.stage.tables)
             if report.failures:

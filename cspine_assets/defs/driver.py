@@ -35,7 +35,6 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
 from cspine_assets.domain.workers import each_in_workers
-from cspine_assets.nnunet.devices import training_slots
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DRIVER_TAG = "cspine/driver"
@@ -197,7 +196,7 @@ def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
             yield from _run(task.home, task.instance, assets, tags).errors
             done += count
             watcher.advanced(done)
-    elif fail_alone(stage.tables[0]):
+    elif fail_alone(stage.tables[0]) or not _takes_a_device(assets[0]):
         for done, key in enumerate(stage.keys, start=1):
             outcome = _run(task.home, task.instance, assets, task.tags, key)
             yield from (f"{key}: {error}" for error in outcome.errors)
@@ -206,13 +205,18 @@ def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
         yield from _run_in_workers(task, stage, assets, watcher)
 
 
+def _takes_a_device(key: dg.AssetKey) -> bool:
+    """Whether the partitions of a table are long work for devices, and not each done in less than a process starts."""
+    return bool(loaded_definitions().resolve_asset_graph().get(key).pools)
+
+
 def _run_in_workers(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: Watcher) -> Iterator[str]:
     """Runs the partitions of a table side by side, and yields what failed."""
     outcomes = each_in_workers(
         [[key] for key in stage.keys],
         partial(_run_in_worker, str(task.home.root), [key.path for key in assets], task.tags),
         lost=lambda key: Outcome((f"{key}: the process that made it died twice; was there enough memory?",)),
-        workers=min(len(training_slots()), len(stage.keys)),
+        workers=min(len(Study(task.home).slots), len(stage.keys)),
         preload=[__name__],
     )
     for done, outcome in enumerate(outcomes, start=1):

@@ -8,19 +8,19 @@ import yaml
 
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
-from cspine_assets.nnunet.devices import training_slots
+from cspine_assets.nnunet.settings import read_settings
 
 GPU_POOL = "gpu"
-"""Trainings and predictions take a slot of it; it has as many as there are devices, or processes on a CPU."""
+"""Trainings and predictions take a slot of it; it has as many as there are places to lease on devices."""
 
 
-def instance_settings() -> dict[str, object]:
-    """Returns what goes into ``dagster.yaml``."""
+def instance_settings(slots: int) -> dict[str, object]:
+    """Returns what goes into ``dagster.yaml``, for that many trainings at once."""
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},  # no dialog that asks for an address at the first visit
         "concurrency": {
-            "runs": {"max_concurrent_runs": max(2, len(training_slots()))},
+            "runs": {"max_concurrent_runs": max(2, slots)},
             "pools": {"granularity": "op", "default_limit": 1},
         },
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 300},
@@ -31,12 +31,15 @@ def instance_settings() -> dict[str, object]:
 def open_instance(home: Home) -> dg.DagsterInstance:
     """Opens the instance of a home, with its settings written first where there are none.
 
-    A settings file that stands is the user's and stays as it is.
+    A settings file that stands is the user's and stays as it is. The pool always has as many slots as there are
+    places on devices: with fewer a device would stand idle, with more a run would wait for one while it seems to work.
     """
+    slots = len(read_settings(home.root).slots())
     settings = home.dagster / "dagster.yaml"
     if not settings.exists():
-        write_text(settings, yaml.safe_dump(instance_settings(), sort_keys=False))
+        write_text(settings, yaml.safe_dump(instance_settings(slots), sort_keys=False))
     instance = dg.DagsterInstance.from_config(str(home.dagster))
-    if GPU_POOL not in instance.event_log_storage.get_concurrency_keys():
-        instance.event_log_storage.set_concurrency_slots(GPU_POOL, len(training_slots()))
+    storage = instance.event_log_storage
+    if GPU_POOL not in storage.get_concurrency_keys() or storage.get_concurrency_info(GPU_POOL).slot_count != slots:
+        storage.set_concurrency_slots(GPU_POOL, slots)
     return instance

@@ -68,6 +68,7 @@ def table_asset(
     source: Callable[[Study, str | None], str] | None = None,
     pool: str | None = None,
     appended: bool = False,
+    config: type[dg.Config] | None = None,
 ) -> Callable[[Make], dg.AssetsDefinition]:
     """Makes an asset whose key, table and folder in the lake are one name.
 
@@ -79,12 +80,13 @@ def table_asset(
         source: Fingerprint of inputs that are no tables, such as files of the download, for a partition.
         pool: Concurrency pool that a run takes a slot of.
         appended: Whether the function makes rows to add, and what stands is never rewritten.
+        config: Training settings that a single run may choose for itself.
     """
     described = describe(table, deps=deps, version=version, source=source, appended=appended)
 
     def decorate(make: Make) -> dg.AssetsDefinition:
         def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-            opened = study.open()
+            opened = study.open(context.op_execution_context.op_config if config else None)
             key = context.partition_key if context.has_partition_key else None
             stamp, metadata = _make_whole(context, opened, described, key, make)
             return dg.MaterializeResult(
@@ -94,6 +96,7 @@ def table_asset(
 
         definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds),
+            **_configured(config),
             partitions_def=described.partitions_def,
             backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
             pool=pool,
@@ -161,6 +164,11 @@ def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str])
         "code_version": described.version,
         "metadata": {"dagster/table_name": table.full_name(), "dagster/column_schema": column_schema(table)},
     }
+
+
+def _configured(config: type[dg.Config] | None) -> dict[str, Any]:
+    """Returns what lets a single run choose for itself."""
+    return {"config_schema": config.to_config_schema()} if config else {}
 
 
 def _dependency(parent: type[Table], child: Described) -> dg.AssetDep:

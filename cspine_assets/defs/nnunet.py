@@ -3,8 +3,10 @@
 Add an asset when nnU-Net makes something that others build on. How nnU-Net is run stands in ``cspine_assets.nnunet``.
 """
 
+import base64
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import dagster as dg
 import pandas as pd
@@ -15,19 +17,45 @@ from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.domain.report.curves import TrainingCurve, curve_png
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes
-from cspine_assets.domain.tables.nnunet import FOLDS, Plans, RawDataset, TrainedFolds, UnannotatedDataset
+from cspine_assets.domain.tables.nnunet import FOLDS, Plans, RawDataset, TrainedFolds, TrainingLog, UnannotatedDataset
 from cspine_assets.nnunet import dataset, plans, training
-from cspine_assets.nnunet.devices import leased_slot, training_slots
-from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note
+from cspine_assets.nnunet.devices import leased_slot
+from cspine_assets.nnunet.fold_folder import read_record, read_stamp
+from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note, duration, seconds_left
 from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import Configuration
 
 _PARTS = {"development": "imagesTr", "test": "imagesTs"}
 MOST_WORKERS = 8
 """nnU-Net's own default; each costs about 400 MB."""
+MOST_AUGMENTATION_WORKERS = 12
+"""nnU-Net's own default for one training."""
+
+
+class TrainingConfig(dg.Config):
+    """Training settings of a single run, in nnU-Net's own names; what is not said is the home's, else the profile's.
+
+    Attributes:
+        seed: Of weights and sampling. Changes the model.
+        num_epochs: Length of the training. Changes the model.
+        save_every: Epochs between two checkpoints to resume from.
+        num_processes: Processes of the final validation.
+        n_proc_DA: Processes that augment beside the training.
+        compile: Whether torch compiles the network.
+        export_validation_probabilities: Keep the softmax of the validation cases.
+    """
+
+    seed: int | None = None
+    num_epochs: int | None = None
+    save_every: int | None = None
+    num_processes: int | None = None
+    n_proc_DA: int | None = None
+    compile: bool | None = None
+    export_validation_probabilities: bool | None = None
 
 
 @table_asset(RawDataset, deps=[Splits, Volumes, Masks], version="1", kinds=("nnunet", "nifti"))
@@ -93,7 +121,18 @@ def unannotated_dataset(_context: dg.AssetExecutionContext, study: Study) -> Mad
     return Made(frame, {"cases": len(frame), "lacking_exams": dg.MetadataValue.json(lacking)})
 
 
-@table_asset(Plans, deps=[RawDataset], version="1", kinds=("nnunet",))
+def _chosen_plans(study: Study, _key: str | None) -> str:
+    """Returns what plans depend on that no table tells."""
+    return study.profile.planning_part()
+
+
+def _chosen_training(study: Study, key: str | None) -> str:
+    """Returns what a model depends on that no table tells."""
+    configuration = Configuration(str(key).split("|", maxsplit=1)[0])
+    return fingerprint_text(study.profile.training_part(configuration), str(study.profile.seed))
+
+
+@table_asset(Plans, deps=[RawDataset], version="1", kinds=("nnunet",), source=_chosen_plans)
 def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
     """Integrity check, fingerprint, plans, preprocessing and folds, by nnU-Net in a child process."""
     development = study.read(RawDataset).query("part == 'imagesTr'")
@@ -136,33 +175,37 @@ def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
 @table_asset(
     TrainedFolds,
     deps=[Plans],
-    version="1",
+    version="2",
     kinds=("nnunet", "pytorch"),
     pool=GPU_POOL,
+    source=_chosen_training,
+    config=TrainingConfig,
 )
 def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
-    """One model, trained by nnU-Net in a child process on a leased device; an interrupted one is resumed."""
-    keys = context.partition_key.keys_by_dimension
-    configuration, fold = Configuration(keys["configuration"]), int(keys["fold"])
+    """One model, trained by nnU-Net in a child process on a leased device; an interrupted one is resumed.
+
+    Only one run at a time trains a model; a second one is refused with the name of the first.
+    """
+    configuration, fold = _model(context)
     folders = study.nnunet_folders
     standing = plans.read_plans(folders.preprocessed / str(dataset.ANNOTATED))
     if standing is None:
         raise ModelError(
             f"{folders.preprocessed}: expected plans and preprocessed data, found none. Materialize nnunet/plans."
         )
-    with leased_slot(study.home.leases, training_slots()) as slot:
-        model = training.train_fold(
-            folders,
-            standing,
-            configuration=configuration,
-            fold=fold,
-            profile=study.profile,
-            slot=slot,
-            workers=worker_count(study),
-            supervision=Supervision(
-                log_path=study.home.logs / f"train-{configuration}-{fold}.log", on_message=_logger(context)
-            ),
-        )
+    what = f"training of {configuration} fold {fold}"
+    model = training.train_fold(
+        folders,
+        standing,
+        configuration=configuration,
+        fold=fold,
+        profile=study.profile,
+        lease=partial(leased_slot, study.home.leases, study.slots, what=what),
+        crew=training.Crew(workers=worker_count(study), augmentation_workers=augmentation_worker_count(study)),
+        supervision=Supervision(
+            log_path=study.home.logs / f"train-{configuration}-{fold}.log", on_message=_logger(context)
+        ),
+    )
     dice = model.validation_dice
     split = study.read(Plans)["split_sha256"].iloc[0]
     row = {
@@ -175,7 +218,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "seconds": model.seconds,
         "validation_dice_vertebral_body": dice.get(Structure.VERTEBRAL_BODY),
         "validation_dice_intervertebral_disc": dice.get(Structure.INTERVERTEBRAL_DISC),
-        "device": slot.device,
+        "device": model.record.device,
         "split_sha256": split,
         "checkpoint_sha256": model.checkpoint_sha256,
         "data_fingerprint": model.stamp.fingerprint,
@@ -184,16 +227,76 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "profile": study.profile.name,
         "epochs": model.epochs,
         "epochs_trained_now": model.epochs_trained,
-        "device": slot.device,
+        "device": model.record.device,
         "split_sha256": split,
+        "curve": dg.MetadataValue.md(_curve(model.record.epochs, title=f"{configuration}, fold {fold}")),
         **{f"validation_dice_{structure}": value for structure, value in dice.items()},
     }
     return Made(pd.DataFrame([row]), shown)
 
 
+@table_asset(TrainingLog, deps=[TrainedFolds], version="1", kinds=("nnunet",))
+def training_log(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every epoch of one model: losses, pseudo Dice, learning rate, seconds."""
+    configuration, fold = _model(context)
+    trained = study.read(TrainedFolds, [f"{configuration}-{fold}"])
+    folder = study.home.absolute(trained["path"].iloc[0])
+    record, stamp = read_record(folder), read_stamp(folder)
+    rows = [
+        {
+            "configuration": epoch.configuration,
+            "fold": epoch.fold,
+            "epoch": epoch.epoch,
+            "epochs": epoch.epochs,
+            "train_loss": epoch.train_loss,
+            "validation_loss": epoch.val_loss,
+            "pseudo_dice_vertebral_body": epoch.pseudo_dice.get(Structure.VERTEBRAL_BODY),
+            "pseudo_dice_intervertebral_disc": epoch.pseudo_dice.get(Structure.INTERVERTEBRAL_DISC),
+            "ema_pseudo_dice": epoch.ema_pseudo_dice,
+            "learning_rate": epoch.learning_rate,
+            "seconds": epoch.seconds,
+            "device": record.device,
+            "profile": study.profile.name,
+            "data_fingerprint": stamp.fingerprint if stamp else None,
+        }
+        for epoch in record.epochs
+    ]
+    return Made(
+        pd.DataFrame(rows), {"curve": dg.MetadataValue.md(_curve(record.epochs, title=f"{configuration}, fold {fold}"))}
+    )
+
+
+def _model(context: dg.AssetExecutionContext) -> tuple[Configuration, int]:
+    """Returns the model that a partition is: its configuration and its fold."""
+    keys = context.partition_key.keys_by_dimension
+    return Configuration(keys["configuration"]), int(keys["fold"])
+
+
+def _curve(epochs: Sequence[EpochFinished], *, title: str) -> str:
+    """Returns the losses and the pseudo Dice as the page shows a picture."""
+    curve = TrainingCurve(
+        epochs=[epoch.epoch for epoch in epochs],
+        train_loss=[epoch.train_loss for epoch in epochs],
+        validation_loss=[epoch.val_loss for epoch in epochs],
+        pseudo_dice={structure: [epoch.pseudo_dice[structure] for epoch in epochs] for structure in Structure},
+    )
+    return (
+        f"![losses and pseudo Dice](data:image/png;base64,{base64.b64encode(curve_png(curve, title=title)).decode()})"
+    )
+
+
 def worker_count(study: Study) -> int:
-    """Returns how many worker processes nnU-Net's own steps may use: one for a small study, whose starts cost more."""
+    """Returns how many processes nnU-Net's own steps may use: one for a small study, whose starts cost more."""
+    if study.profile.workers is not None:
+        return study.profile.workers
     return 1 if study.profile.pools == "threads" else min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+
+
+def augmentation_worker_count(study: Study) -> int:
+    """Returns how many processes augment beside one training, so that all trainings together fill the cores."""
+    if study.profile.augmentation_workers is not None:
+        return study.profile.augmentation_workers
+    return max(1, min(MOST_AUGMENTATION_WORKERS, len(os.sched_getaffinity(0)) // len(study.slots)))
 
 
 def _logger(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]:
@@ -204,7 +307,9 @@ def _logger(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]
             dice = ", ".join(f"{structure} {value:.3f}" for structure, value in message.pseudo_dice.items())
             context.log.info(
                 f"{message.configuration} fold {message.fold}: epoch {message.epoch} of {message.epochs}, "
-                f"loss {message.train_loss:.3f} / {message.val_loss:.3f}, pseudo Dice {dice}, {message.seconds:.1f} s"
+                f"loss {message.train_loss:.3f} / {message.val_loss:.3f}, pseudo Dice {dice}, "
+                f"learning rate {message.learning_rate:.2g}, {message.seconds:.1f} s, "
+                f"about {duration(seconds_left(message))} left"
             )
         elif isinstance(message, Note):
             context.log.info(message.text)

@@ -11,7 +11,7 @@ from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.benchmark import ExternalMetrics, ExternalPredictions
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
-from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds
+from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds, TrainingLog
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles
 
 patients = dg.DynamicPartitionsDefinition(name="patient")
@@ -53,6 +53,7 @@ CUT: dict[type[Table], dg.PartitionsDefinition] = {
     HeaderFindings: patients,
     Masks: patients,
     TrainedFolds: trainings,
+    TrainingLog: trainings,
     ExamPredictions: patients,
     FoldEnsembles: folds,
     ExamMetrics: patients,

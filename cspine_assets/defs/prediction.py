@@ -22,7 +22,7 @@ from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.domain.tables.nnunet import FOLDS, RawDataset, TrainedFolds
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles
 from cspine_assets.nnunet import dataset
-from cspine_assets.nnunet.devices import leased_slot, training_slots
+from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, ChildMessage
 from cspine_assets.nnunet.prediction import (
     Prediction,
@@ -142,7 +142,7 @@ def _predict(
         for row in rows_of(exams.sort_values("exam_id"))
     ]
     label = "-".join(str(fold) for fold in model_folds)
-    with leased_slot(study.home.leases, training_slots()) as slot:
+    with leased_slot(study.home.leases, study.slots, what=f"prediction of {set_name} by folds {label}") as slot:
         return predict_cases(
             models,
             cases,

@@ -5,6 +5,7 @@ is used, never when this module is loaded.
 """
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.cohort import Exams, Patients
 from cspine_assets.domain.tables.imaging import Volumes
+from cspine_assets.nnunet.devices import Slot
 from cspine_assets.nnunet.environment import NnunetFolders
 from cspine_assets.nnunet.profiles import PROFILES, Profile
+from cspine_assets.nnunet.settings import TrainingSettings, changed, read_settings
 
 HOME_VARIABLE = "CSPINE_HOME"
 SOURCE_VARIABLE = "CSPINE_SOURCE"
@@ -31,10 +34,15 @@ class Study:
     """One study: its home, its settings, and its tables.
 
     Made anew for every step, so what it remembers is as of the step's beginning.
+
+    Args:
+        home: Where everything has its place.
+        choices: Training settings of this one run, before those kept in the home.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, choices: Mapping[str, object] | None = None) -> None:
         self.home = home
+        self._choices = dict(choices or {})
 
     @cached_property
     def settings(self) -> HomeSettings:
@@ -68,8 +76,20 @@ class Study:
 
     @cached_property
     def profile(self) -> Profile:
-        """How models are trained here: ``full`` or ``demo``."""
-        return next(profile for name, profile in PROFILES.items() if name == self.settings.profile)
+        """How models are trained here: ``full`` or ``demo``, with what a person has chosen otherwise."""
+        standing = next(profile for name, profile in PROFILES.items() if name == self.settings.profile)
+        return self.training.applied_to(standing)
+
+    @cached_property
+    def training(self) -> TrainingSettings:
+        """What a person has chosen otherwise than the profile: in the run, else in the home."""
+        said = {name: value for name, value in self._choices.items() if value is not None}
+        return changed(read_settings(self.home.root), said)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The places for trainings and predictions."""
+        return self.training.slots()
 
     def read(self, table: type[Table], partitions: list[str] | None = None) -> pd.DataFrame:
         """Returns a table's rows, without those of patients who have left the cohort."""
@@ -114,9 +134,13 @@ class StudyResource(dg.ConfigurableResource[Study]):
 
     home: str = ""
 
-    def open(self) -> Study:
-        """Returns the study of the configured home."""
-        return Study(Home(home_root(self.home or None)))
+    def open(self, choices: Mapping[str, object] | None = None) -> Study:
+        """Returns the study of the configured home.
+
+        Args:
+            choices: Training settings of this one run.
+        """
+        return Study(Home(home_root(self.home or None)), choices)
 
 
 def home_root(given: str | None = None) -> Path:

@@ -6,25 +6,35 @@ What a training does with its device belongs in ``training``.
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet.holds import HeldError, Holder, held, read_holder
 
 Device = Literal["cpu", "cuda"]
 
 CPU_TRAININGS = 2
 """Each fills one core and about 600 MB; more of them would slow each other down on a usual workstation."""
+
+CORES_PER_TRAINING = 2
+"""The published recipe wants 16-33 core-seconds of augmentation per epoch of 100 s, and a core for itself."""
+
+USABLE_MEMORY = 0.95
+"""Of a GPU's memory; the rest goes to the driver and to fragmentation."""
+
+DEFAULT_ASKED_MB = 11_000
+"""nnU-Net's default plans aim at 8 GB and take 9 to 11 (docstrings of its planners)."""
 
 WAIT_S = 0.5
 
@@ -34,64 +44,184 @@ class Slot:
     """A place for one training.
 
     Attributes:
-        number: Counts from 0.
-        device: As torch names it.
+        number: Counts from 0 over all places.
+        device: As torch names its kind.
         env: What a child needs in its environment to see just this device.
+        name: The device, such as ``cuda:0``; several places may share one.
+        share: Counts the places on one device from 0.
     """
 
     number: int
     device: Device
     env: dict[str, str]
+    name: str = ""
+    share: int = 0
+
+    @property
+    def place(self) -> str:
+        """The device and the place on it, fit for a file name."""
+        return f"{self.name or f'{self.device}:{self.number}'}-{self.share}".replace(":", "-").replace("/", "-")
 
 
-def training_slots() -> tuple[Slot, ...]:
-    """One slot per CUDA device that this torch can use; without any, one or two on the CPU."""
-    gpus = _cuda_devices()
-    if gpus:
-        return tuple(
-            Slot(number=number, device="cuda", env={"CUDA_VISIBLE_DEVICES": gpu}) for number, gpu in enumerate(gpus)
-        )
-    count = min(CPU_TRAININGS, len(os.sched_getaffinity(0)))
-    return tuple(Slot(number=number, device="cpu", env={}) for number in range(count))
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A GPU that torch could use.
+
+    Attributes:
+        name: As ``CUDA_VISIBLE_DEVICES`` names it: a number, a UUID or a MIG instance.
+        memory_mb: Of the whole GPU, or None where nobody tells.
+    """
+
+    name: str
+    memory_mb: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotState:
+    """A place and who is in it; ``holder`` is None where it is free."""
+
+    slot: Slot
+    holder: Holder | None
+
+
+def training_slots(
+    *,
+    devices: Sequence[str] | None = None,
+    slots_per_device: int | None = None,
+    asked_mb: float = DEFAULT_ASKED_MB,
+) -> tuple[Slot, ...]:
+    """The places for trainings: those of each CUDA device that this torch can use; without any, on the CPU.
+
+    Args:
+        devices: Names to take instead of what is found, such as ``cuda:1`` or ``cpu:0``. One that does not
+            exist fails when a training starts on it.
+        slots_per_device: Trainings at once on one device. None: one on a CPU's, and on a GPU as many as its
+            memory and the machine's cores can feed.
+        asked_mb: GPU memory that one training asks for.
+
+    Raises:
+        ModelError: A name is not of the form ``cpu:N`` or ``cuda:N``.
+    """
+    found = _cuda_devices()
+    if devices is not None:
+        memory = {f"cuda:{gpu.name}": gpu.memory_mb for gpu in found}
+        names = {name: memory.get(name) for name in devices}
+    elif found:
+        names = {f"cuda:{gpu.name}": gpu.memory_mb for gpu in found}
+    else:
+        names = {f"cpu:{n}": None for n in range(min(CPU_TRAININGS, _cores()))}
+    shares = {
+        name: slots_per_device or _slots_of(name, memory_mb, asked_mb, devices=len(names))
+        for name, memory_mb in names.items()
+    }
+    # the first place of every device before the second of any: trainings spread before they share
+    places = sorted((share, position, name) for position, name in enumerate(names) for share in range(shares[name]))
+    return tuple(_slot(number, name, share) for number, (share, _, name) in enumerate(places))
+
+
+def _slots_of(name: str, memory_mb: float | None, asked_mb: float, *, devices: int) -> int:
+    if not name.startswith("cuda:") or memory_mb is None:
+        return 1
+    by_memory = int(memory_mb * USABLE_MEMORY // asked_mb)
+    by_cores = _cores() // (CORES_PER_TRAINING * devices)
+    return max(1, min(by_memory, by_cores))
+
+
+def _slot(number: int, name: str, share: int) -> Slot:
+    kind, _, which = name.partition(":")
+    if kind == "cuda" and which:
+        return Slot(number=number, device="cuda", env={"CUDA_VISIBLE_DEVICES": which}, name=name, share=share)
+    if kind == "cpu" and which:
+        return Slot(number=number, device="cpu", env={}, name=name, share=share)
+    raise ModelError(f"expected a device like cuda:0 or cpu:0, got '{name}'. Mend it with `cspine training --device`.")
 
 
 @contextmanager
-def leased_slot(folder: Path, slots: tuple[Slot, ...], *, timeout_s: float | None = None) -> Iterator[Slot]:
-    """A slot that no other training of this machine has, across threads and processes.
+def leased_slot(
+    folder: Path, slots: Sequence[Slot], *, what: str = "a training or prediction", timeout_s: float | None = None
+) -> Iterator[Slot]:
+    """A slot that nobody else of this machine has, across threads and processes.
 
-    The lease is a lock on a file in ``folder``; the system frees it when its holder dies.
+    The lease is a lock on a file; the system frees it when its holder dies. A GPU is leased for the whole machine,
+    whatever the home; places on the CPU for one home.
+
+    Args:
+        folder: For the locks of places on the CPU.
+        slots: From which to take the first free one.
+        what: What it is for, as ``slot_states`` tells others.
+        timeout_s: Longest wait; None waits for ever.
 
     Raises:
-        ModelError: No slot became free within ``timeout_s``; None waits for ever.
+        ModelError: No slot became free within ``timeout_s``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        for slot in slots:
-            lock = FileLock(folder / f"{slot.device}-{slot.number}.lock", thread_local=False)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            try:
-                yield slot
-            finally:
-                lock.release()
-            return
-        if deadline is not None and time.monotonic() > deadline:
-            raise ModelError(f"no free training slot among {len(slots)} within {timeout_s:g} s (locks in {folder})")
-        time.sleep(WAIT_S)
+    with ExitStack() as stack:
+        while (slot := _taken(stack, folder, slots, what)) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise ModelError(
+                    f"{what}: no free training slot among {len(slots)} within {timeout_s:g} s; "
+                    "`cspine devices` shows who holds them"
+                )
+            time.sleep(WAIT_S)
+        yield slot
 
 
-def _cuda_devices() -> list[str]:
-    """Devices for ``CUDA_VISIBLE_DEVICES``, without loading torch into this process."""
+def _taken(stack: ExitStack, folder: Path, slots: Sequence[Slot], what: str) -> Slot | None:
+    for slot in slots:
+        try:
+            hold = stack.enter_context(held(_lock_file(folder, slot), what))
+        except HeldError:
+            continue
+        hold.tell(device=slot.name)
+        return slot
+    return None
+
+
+def slot_states(folder: Path, slots: Sequence[Slot]) -> tuple[SlotState, ...]:
+    """Who is in each place now."""
+    return tuple(SlotState(slot=slot, holder=read_holder(_lock_file(folder, slot))) for slot in slots)
+
+
+def machine_leases() -> Path:
+    """The folder for locks of GPUs, which all homes and users of the machine share."""
+    return Path(tempfile.gettempdir()) / "cspine-gpu-leases"
+
+
+def _lock_file(folder: Path, slot: Slot) -> Path:
+    if slot.device != "cuda":
+        return folder / f"{slot.place}.lock"
+    shared = machine_leases()
+    if not shared.is_dir():
+        shared.mkdir(exist_ok=True)
+        shared.chmod(0o777)  # whatever this user's mask is, others lease there too
+    return shared / f"{slot.place}.lock"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _cuda_devices() -> list[Gpu]:
+    """GPUs as ``CUDA_VISIBLE_DEVICES`` names them, without loading torch into this process."""
     if version("torch").endswith("+cpu"):
         return []
+    memory = _memory_by_name()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in (part.strip() for part in visible.split(",")) if name not in ("", "-1")]
+    if visible is None:
+        return [Gpu(name=name, memory_mb=memory_mb) for name, memory_mb in memory.items() if name.isdigit()]
+    names = [name for name in (part.strip() for part in visible.split(",")) if name not in ("", "-1")]
+    return [Gpu(name=name, memory_mb=memory.get(name)) for name in names]
+
+
+def _memory_by_name() -> dict[str, float | None]:
+    """Memory in MB of every GPU, under its number and its UUID; the driver says N/A where it does not know."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return []
-    listed = subprocess.run([tool, "--list-gpus"], capture_output=True, text=True, check=False)
-    return [str(i) for i, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU "))]
+        return {}
+    query = ["--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    asked = subprocess.run([tool, *query], capture_output=True, text=True, check=False)
+    memory: dict[str, float | None] = {}
+    for row in csv.reader(asked.stdout.splitlines(), skipinitialspace=True):
+        if len(row) == 3 and row[0].isdigit():
+            memory[row[0]] = memory[row[1]] = float(row[2]) if row[2].isdigit() else None
+    return memory

@@ -35,7 +35,12 @@ class NnunetFolders:
 
 
 def child_environment(
-    folders: NnunetFolders, *, workers: int, augmentation_workers: int | None, threads: int = 1
+    folders: NnunetFolders,
+    *,
+    workers: int,
+    augmentation_workers: int | None,
+    compile_network: bool | None = None,
+    threads: int = 1,
 ) -> dict[str, str]:
     """The whole environment of one child.
 
@@ -44,6 +49,7 @@ def child_environment(
         workers: Size of nnU-Net's process pools (``nnUNet_def_n_proc``).
         augmentation_workers: ``nnUNet_n_proc_DA``; 0 augments inside the training process, None is nnU-Net's
             own choice. Planning dies on 0, so it must say 1 or more.
+        compile_network: ``nnUNet_compile``; None is nnU-Net's own choice, which compiles on a GPU and never on a CPU.
         threads: Of every numerical library. One: on a busy CPU two are slower by far.
 
     nnU-Net variables of the caller's own environment do not reach the child: a forgotten
@@ -63,4 +69,6 @@ def child_environment(
     environment |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
     if augmentation_workers is not None:
         environment["nnUNet_n_proc_DA"] = str(augmentation_workers)
+    if compile_network is not None:
+        environment["nnUNet_compile"] = str(compile_network).lower()
     return environment

@@ -62,7 +62,8 @@ class Plans(Frozen):
 
     Attributes:
         folder: The preprocessed dataset.
-        plans_file: ``nnUNetPlans.json`` in it.
+        plans_file: ``nnUNetPlans.json`` in it, or what the planner calls it.
+        plans_identifier: Its name without the ending.
         configurations: One for each configuration of the study.
         training_fingerprint: Of the raw dataset these plans were made from.
         dataset_fingerprint: SHA-256 of nnU-Net's own ``dataset_fingerprint.json``.
@@ -77,6 +78,7 @@ class Plans(Frozen):
     dataset_fingerprint: str
     fingerprint: str
     changed: bool
+    plans_identifier: str = PLANS
 
 
 class PlanningResult(Frozen):
@@ -107,7 +109,7 @@ def plan_and_preprocess(
     """
     _check_splits(folders.raw / str(dataset), splits)
     training_fingerprint = read_training_fingerprint(folders.raw / str(dataset))
-    wanted = fingerprint_text(training_fingerprint, _planning_part(profile))
+    wanted = fingerprint_text(training_fingerprint, profile.planning_part())
     folder = folders.preprocessed / str(dataset)
     standing = read_plans(folder)
     if standing is not None and standing.fingerprint == wanted:
@@ -136,7 +138,8 @@ def plan_and_preprocess(
         inner.rmdir()
         plans = Plans(
             folder=folder,
-            plans_file=folder / f"{PLANS}.json",
+            plans_file=folder / f"{profile.plans_identifier}.json",
+            plans_identifier=profile.plans_identifier,
             configurations=result.configurations,
             training_fingerprint=training_fingerprint,
             dataset_fingerprint=result.dataset_fingerprint,
@@ -154,17 +157,13 @@ def read_plans(folder: Path) -> Plans | None:
         stamp = json.loads((folder / STAMP_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return Plans(folder=folder, plans_file=folder / f"{PLANS}.json", changed=False, **stamp)
+    name = stamp.get("plans_identifier", PLANS)
+    return Plans(folder=folder, plans_file=folder / f"{name}.json", changed=False, **stamp)
 
 
 def read_splits(folder: Path) -> tuple[Split, ...]:
     """The folds standing in a preprocessed dataset's folder."""
     return tuple(Split(**fold) for fold in json.loads((folder / SPLITS_FILE).read_text(encoding="utf-8")))
-
-
-def _planning_part(profile: Profile) -> str:
-    """The part of a profile that plans depend on."""
-    return profile.model_dump_json(include={"name", "networks"})
 
 
 def _write_splits(folder: Path, splits: Sequence[Split]) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.messages import CaseFailed, Frozen
 from cspine_assets.nnunet.process import Supervision, run_child
 from cspine_assets.nnunet.profiles import PLANS, TRAINER, Configuration
-from cspine_assets.nnunet.training import FINAL_CHECKPOINT
 
 
 class Predictor(StrEnum):

@@ -29,8 +29,8 @@ ResultT = TypeVar("ResultT", bound=BaseModel)
 
 POLL_S = 0.2
 """How often the parent looks up from the channel; a stop request waits this long at most."""
-INTERRUPT_GRACE_S = 5.0
-"""Between SIGINT, on which nnU-Net ends its workers itself, and SIGKILL of the whole group."""
+INTERRUPT_GRACE_S = 3.0
+"""Between SIGINT, on which nnU-Net ends its workers itself, and SIGKILL of the group: within 5 s nothing is left."""
 EXIT_GRACE_S = 30.0
 """For a child that has delivered its result and is tearing down its interpreter and workers."""
 LOG_TAIL_LINES = 20

@@ -7,12 +7,14 @@ How nnU-Net is made to follow a profile belongs in ``children``.
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Literal
 
 from cspine_assets.nnunet.messages import Frozen
 
 TRAINER: Final = "nnUNetTrainer"
 PLANS: Final = "nnUNetPlans"
+PLANNER: Final = "ExperimentPlanner"
 FOLDS: Final = (0, 1, 2, 3, 4)
 
 
@@ -21,6 +23,42 @@ class Configuration(StrEnum):
 
     FLAT = "2d"
     FULL_RESOLUTION = "3d_fullres"
+
+
+class Planner(Frozen):
+    """One of nnU-Net's planners.
+
+    Attributes:
+        plans_identifier: Name of the plans it makes.
+        gpu_memory_mb: What one training of such plans takes at most (docstrings of nnU-Net's planners).
+    """
+
+    plans_identifier: str
+    gpu_memory_mb: int
+
+
+PLANNERS: Final = {
+    PLANNER: Planner(plans_identifier=PLANS, gpu_memory_mb=11_000),
+    "nnUNetPlannerResEncM": Planner(plans_identifier="nnUNetResEncUNetMPlans", gpu_memory_mb=11_000),
+    "nnUNetPlannerResEncL": Planner(plans_identifier="nnUNetResEncUNetLPlans", gpu_memory_mb=24_000),
+    "nnUNetPlannerResEncXL": Planner(plans_identifier="nnUNetResEncUNetXLPlans", gpu_memory_mb=40_000),
+}
+
+
+class OwnTrainer(Frozen):
+    """A trainer class of the user's own.
+
+    Attributes:
+        name: Of the class, a child of nnU-Net's ``nnUNetTrainer``.
+        folder: Where its module lies.
+        fingerprint: SHA-256 over the Python files in the folder; other code is another model.
+        num_epochs: In place of the class's own number, or None.
+    """
+
+    name: str
+    folder: Path
+    fingerprint: str
+    num_epochs: int | None = None
 
 
 class SmallNetwork(Frozen):
@@ -83,6 +121,11 @@ class Profile(Frozen):
         step_size: Of the sliding window, as a share of the patch.
         seed: Of weights and sampling. A training repeats exactly on a CPU without augmentation workers, and
             only there.
+        planner: nnU-Net's planner, by the name of its class.
+        trainer: The user's own trainer class, which then follows its own recipe; None: the recipe above.
+        workers: Processes of nnU-Net's own steps; None: as many as suit the machine.
+        compile: Whether torch compiles the network; None: nnU-Net's own choice.
+        export_validation_probabilities: Keep the softmax of the validation cases (``--npz``).
     """
 
     name: Literal["full", "demo"]
@@ -93,6 +136,35 @@ class Profile(Frozen):
     disable_tta: bool
     step_size: float
     seed: int
+    planner: str = PLANNER
+    trainer: OwnTrainer | None = None
+    workers: int | None = None
+    compile: bool | None = None
+    export_validation_probabilities: bool = False
+
+    @property
+    def plans_identifier(self) -> str:
+        """nnU-Net's name of the plans."""
+        return PLANNERS[self.planner].plans_identifier
+
+    @property
+    def trainer_name(self) -> str:
+        """nnU-Net's name of the trainer."""
+        return self.trainer.name if self.trainer else TRAINER
+
+    def planning_part(self) -> str:
+        """All by which plans and preprocessed data of two profiles may differ."""
+        own = () if self.planner == PLANNER else (self.planner,)
+        return "".join((self.model_dump_json(include={"name", "networks"}), *own))
+
+    def training_part(self, configuration: Configuration) -> str:
+        """All by which models of one configuration, the same plans and the same seed may differ.
+
+        How often a checkpoint or a picture is written, how many processes help and what is compiled is no part of it.
+        """
+        if self.trainer is not None:
+            return self.trainer.model_dump_json(exclude={"folder"})
+        return self.recipes[configuration].model_dump_json(exclude={"save_every", "plot_every"})
 
 
 _PUBLISHED = Recipe(

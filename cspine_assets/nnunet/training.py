@@ -1,53 +1,50 @@
-"""Training one fold of one configuration in a child process, and knowing whether it is trained already.
+"""Training one fold of one configuration in a child process, by one caller at a time, with fewer workers when they die.
 
-Change this file when what a trained fold is, or when it must be trained anew, changes.
-The trainer stands in ``children``; which folds run at once and on what device is the caller's business.
+Change this file when how a training is started, watched or tried again changes.
+The trainer stands in ``children``, what it leaves behind in ``fold_folder``; which folds run at once and on which
+devices is the caller's business.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
-from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.domain.files import fingerprint_file, fingerprint_text, write_text
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
-from cspine_assets.nnunet.messages import Frozen
+from cspine_assets.nnunet.fold_folder import (
+    FINAL_CHECKPOINT,
+    ModelStamp,
+    TrainingRecord,
+    model_folder,
+    prepare_fold_folder,
+    read_record,
+    read_stamp,
+    read_validation_dice,
+)
+from cspine_assets.nnunet.holds import Hold, Holder, held, read_holder
+from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Frozen, Note, seconds_left
 from cspine_assets.nnunet.plans import Plans, read_splits
-from cspine_assets.nnunet.process import Supervision, run_child
-from cspine_assets.nnunet.profiles import PLANS, TRAINER, Configuration, Profile
+from cspine_assets.nnunet.process import ChildLostError, Supervision, run_child
+from cspine_assets.nnunet.profiles import Configuration, Profile
+from cspine_assets.nnunet.settings import require_trusted_code
 
-STAMP_FILE: Final = "cspine_model.json"
-FINAL_CHECKPOINT: Final = "checkpoint_final.pth"
-SUMMARY: Final = Path("validation") / "summary.json"
-REPLACED: Final = ".replaced"
-"""Folder for outdated folds; hidden, because nnU-Net takes every ``fold_*`` for a fold."""
+LOCK: Final = ".fold_{}.lock"
+"""Beside the fold's folder, which may be moved away, and hidden for the same reason."""
+
+WORKER_DEATHS: Final = ("background workers are no longer alive", "background worker is 6 feet under")
+"""What nnU-Net and its loaders say when one of their processes has been killed."""
 
 ResumedFrom = Literal["final", "latest", "best"]
-
-
-class ModelStamp(Frozen):
-    """What a fold folder was trained from; written before its training begins.
-
-    Attributes:
-        fingerprint: SHA-256 over data, plans, this fold's cases and the recipe. A different one means a
-            different model; versions are recorded and do not count.
-    """
-
-    fingerprint: str
-    training_fingerprint: str
-    profile: str
-    configuration: Configuration
-    fold: int
-    seed: int
-    nnunetv2_version: str
-    torch_version: str
 
 
 class TrainRequest(Frozen):
@@ -58,11 +55,13 @@ class TrainRequest(Frozen):
     fold: int
     profile: Profile
     device: Device
+    device_name: str = "cpu"
 
 
 class TrainingOutcome(Frozen):
     """What the training child returns."""
 
+    epochs: int
     epochs_trained: int
     resumed_from: ResumedFrom | None
 
@@ -73,7 +72,7 @@ class TrainedFold(Frozen):
     Attributes:
         model_folder: ``.../nnUNetTrainer__nnUNetPlans__2d``, as nnU-Net's own commands want it.
         fold_folder: ``fold_0`` in it.
-        epochs: Of the recipe.
+        epochs: Of the model, in all calls.
         epochs_trained: In this call; 0 when nothing had to be trained.
         resumed_from: The checkpoint that this call continued from, or None.
         up_to_date: The fold stood there complete, and nothing was started.
@@ -81,6 +80,8 @@ class TrainedFold(Frozen):
             ``summary.json``.
         seconds: Of this call.
         checkpoint_sha256: Of ``checkpoint_final.pth``.
+        record: Its epochs and its device.
+        augmentation_workers: With which the last child worked.
     """
 
     configuration: Configuration
@@ -95,6 +96,20 @@ class TrainedFold(Frozen):
     seconds: float
     checkpoint_sha256: str
     stamp: ModelStamp
+    record: TrainingRecord
+    augmentation_workers: int | None
+
+
+class Crew(Frozen):
+    """How many processes help one training.
+
+    Attributes:
+        workers: nnU-Net's processes for the final validation.
+        augmentation_workers: Processes that augment; None: nnU-Net's own choice.
+    """
+
+    workers: int
+    augmentation_workers: int | None
 
 
 def train_fold(
@@ -104,15 +119,15 @@ def train_fold(
     configuration: Configuration,
     fold: int,
     profile: Profile,
-    slot: Slot,
-    workers: int,
+    lease: Callable[[], AbstractContextManager[Slot]],
+    crew: Crew,
     supervision: Supervision,
 ) -> TrainedFold:
     """Train, resume or merely confirm one fold, validation included.
 
-    A complete fold of the same data, plans, cases and recipe is returned at once. One of others is moved to
-    ``.replaced`` and trained from the start. An interrupted one continues from its most advanced readable
-    checkpoint.
+    A complete fold of the same data, plans, cases and recipe is returned at once, and no device is leased for it.
+    One of others is moved to ``.replaced`` and trained from the start. An interrupted one continues from its most
+    advanced readable checkpoint, and so does one whose workers died, with fewer of them.
 
     Args:
         folders: nnU-Net's folders.
@@ -120,68 +135,119 @@ def train_fold(
         configuration: To train.
         fold: Number of the split.
         profile: Decides the recipe.
-        slot: The device to train on, leased by the caller.
-        workers: nnU-Net's processes for the final validation.
+        lease: Gives the device to train on, for as long as it is needed.
+        crew: How many processes help.
         supervision: Of the child. A heartbeat limit must exceed an epoch and the validation; a training that
             was stopped can be resumed.
 
     Raises:
+        HeldError: Somebody else is training this fold at this moment.
         ModelError: There is no such fold, or the child failed.
     """
     began = time.monotonic()
     stamp = _stamp(plans, configuration, fold, profile)
-    model_folder = folders.results / plans.folder.name / f"{TRAINER}__{PLANS}__{configuration}"
-    fold_folder = model_folder / f"fold_{fold}"
-    up_to_date = prepare_fold_folder(fold_folder, stamp)
-    outcome = TrainingOutcome(epochs_trained=0, resumed_from=None)
-    if not up_to_date:
-        environment = child_environment(folders, workers=workers, augmentation_workers=profile.augmentation_workers)
-        outcome = run_child(
-            "cspine_assets.nnunet.children.train",
-            TrainRequest(
-                dataset=plans.folder.name,
-                configuration=configuration,
-                fold=fold,
-                profile=profile,
-                device=slot.device,
-            ),
-            result_type=TrainingOutcome,
-            env=environment | slot.env,
-            supervision=supervision,
-        )
-    return TrainedFold(
-        configuration=configuration,
-        fold=fold,
-        model_folder=model_folder,
-        fold_folder=fold_folder,
-        epochs=profile.recipes[configuration].epochs,
-        epochs_trained=outcome.epochs_trained,
-        resumed_from=outcome.resumed_from,
-        up_to_date=up_to_date,
-        validation_dice=read_validation_dice(fold_folder),
-        seconds=time.monotonic() - began,
-        checkpoint_sha256=fingerprint_file(fold_folder / FINAL_CHECKPOINT),
-        stamp=read_stamp(fold_folder) or stamp,
+    folder = model_folder(folders, plans.folder.name, configuration, profile)
+    fold_folder = folder / f"fold_{fold}"
+    request = TrainRequest(
+        dataset=plans.folder.name, configuration=configuration, fold=fold, profile=profile, device="cpu"
     )
+    with held(folder / LOCK.format(fold), f"training of {configuration} fold {fold}") as hold:
+        up_to_date = prepare_fold_folder(fold_folder, stamp)
+        outcome = None if up_to_date else _trained(request, folders, lease, crew, _telling(hold, supervision))
+        record = read_record(fold_folder)
+        return TrainedFold(
+            configuration=configuration,
+            fold=fold,
+            model_folder=folder,
+            fold_folder=fold_folder,
+            epochs=len(record.epochs),
+            epochs_trained=outcome.epochs_trained if outcome else 0,
+            resumed_from=outcome.resumed_from if outcome else None,
+            up_to_date=up_to_date,
+            validation_dice=read_validation_dice(fold_folder),
+            seconds=time.monotonic() - began,
+            checkpoint_sha256=fingerprint_file(fold_folder / FINAL_CHECKPOINT),
+            stamp=read_stamp(fold_folder) or stamp,
+            record=record,
+            augmentation_workers=crew.augmentation_workers,
+        )
 
 
-def read_stamp(fold_folder: Path) -> ModelStamp | None:
-    """What a fold folder was trained from, or None where this platform has trained nothing."""
-    try:
-        return ModelStamp.model_validate_json((fold_folder / STAMP_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+def _trained(
+    request: TrainRequest,
+    folders: NnunetFolders,
+    lease: Callable[[], AbstractContextManager[Slot]],
+    crew: Crew,
+    telling: Callable[[Slot], Supervision],
+) -> TrainingOutcome:
+    """Run the child on a leased device; when its workers die, again with fewer."""
+    if request.profile.trainer is not None:
+        require_trusted_code(request.profile.trainer)
+    with lease() as slot:
+        asked = request.model_copy(update={"device": slot.device, "device_name": slot.name or slot.device})
+        supervision = telling(slot)
+
+        def run(augmentation_workers: int | None) -> TrainingOutcome:
+            environment = child_environment(
+                folders,
+                workers=crew.workers,
+                augmentation_workers=augmentation_workers,
+                compile_network=request.profile.compile,
+            )
+            return run_child(
+                "cspine_assets.nnunet.children.train",
+                asked,
+                result_type=TrainingOutcome,
+                env=environment | slot.env,
+                supervision=supervision,
+            )
+
+        ladder = worker_ladder(crew.augmentation_workers)
+        for planned, fewer in pairwise(ladder):
+            try:
+                return run(planned)
+            except ModelError as error:
+                if not workers_died(error):
+                    raise
+                what = f"{request.configuration} fold {request.fold}: {str(error).splitlines()[0]}"
+                instead = "as many augmentation workers as nnU-Net chose" if planned is None else str(planned)
+                supervision.on_message(
+                    Note(text=f"{what} Going on after the last checkpoint with {fewer} instead of {instead}.")
+                )
+        return run(ladder[-1])
 
 
-def read_validation_dice(fold_folder: Path) -> dict[Structure, float]:
-    """Mean volumetric Dice per structure over the validation cases, as nnU-Net computed it."""
-    mean = json.loads((fold_folder / SUMMARY).read_text(encoding="utf-8"))["mean"]
-    return {structure: float(mean[str(label)]["Dice"]) for structure, label in LABELS.items()}
+def worker_ladder(augmentation_workers: int | None) -> tuple[int | None, ...]:
+    """With how many augmentation workers to try, one after the other: as planned, one, none."""
+    if augmentation_workers is None or augmentation_workers > 1:
+        return (augmentation_workers, 1, 0)
+    return tuple(range(augmentation_workers, -1, -1))
 
 
-def is_complete(fold_folder: Path) -> bool:
-    """Whether training and validation of a fold have ended."""
-    return (fold_folder / FINAL_CHECKPOINT).is_file() and (fold_folder / SUMMARY).is_file()
+def workers_died(error: ModelError) -> bool:
+    """Whether fewer workers may be the cure: one has died, or the whole child is lost."""
+    return isinstance(error, ChildLostError) or any(death in str(error) for death in WORKER_DEATHS)
+
+
+def _telling(hold: Hold, supervision: Supervision) -> Callable[[Slot], Supervision]:
+    """The same supervision, which also tells others by the lock how far the training is, and on what device."""
+
+    def on(slot: Slot) -> Supervision:
+        def listen(message: ChildMessage) -> None:
+            if isinstance(message, EpochFinished):
+                hold.tell(epoch=message.epoch, epochs=message.epochs, seconds_left=seconds_left(message))
+            supervision.on_message(message)
+
+        hold.tell(device=slot.name or slot.device)
+        return replace(supervision, on_message=listen)
+
+    return on
+
+
+def running_trainings(folders: NnunetFolders) -> tuple[Holder, ...]:
+    """The trainings that are going on in a home, in whichever process, with their device and their epoch."""
+    locks = sorted(folders.results.glob(f"*/*/{LOCK.format('*')}"))
+    return tuple(holder for holder in map(read_holder, locks) if holder is not None)
 
 
 def _stamp(plans: Plans, configuration: Configuration, fold: int, profile: Profile) -> ModelStamp:
@@ -189,10 +255,13 @@ def _stamp(plans: Plans, configuration: Configuration, fold: int, profile: Profi
     if not 0 <= fold < len(splits):
         # nnU-Net would silently train on a random share of the cases instead
         raise ModelError(f"fold {fold} was asked for; {plans.folder.name} has folds 0 to {len(splits) - 1}")
-    recipe = profile.recipes[configuration].model_dump_json(exclude={"save_every", "plot_every"})
     return ModelStamp(
         fingerprint=fingerprint_text(
-            plans.fingerprint, splits[fold].model_dump_json(), recipe, str(profile.seed), configuration
+            plans.fingerprint,
+            splits[fold].model_dump_json(),
+            profile.training_part(configuration),
+            str(profile.seed),
+            configuration,
         ),
         training_fingerprint=plans.training_fingerprint,
         profile=profile.name,
@@ -202,26 +271,3 @@ def _stamp(plans: Plans, configuration: Configuration, fold: int, profile: Profi
         nnunetv2_version=version("nnunetv2"),
         torch_version=version("torch"),
     )
-
-
-def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp) -> bool:
-    """Make the folder ready for this training; True if there is nothing left to train."""
-    standing = read_stamp(fold_folder)
-    if standing is not None and standing.fingerprint == stamp.fingerprint:
-        return is_complete(fold_folder)
-    if fold_folder.exists():
-        _move_aside(fold_folder)
-    fold_folder.mkdir(parents=True)
-    write_text(fold_folder / STAMP_FILE, stamp.model_dump_json(indent=2) + "\n")
-    return False
-
-
-def _move_aside(fold_folder: Path) -> None:
-    """Keep an outdated model, which may be a week of a GPU; an empty or never finished one is removed."""
-    if not is_complete(fold_folder):
-        shutil.rmtree(fold_folder)
-        return
-    attic = fold_folder.parent / REPLACED
-    attic.mkdir(exist_ok=True)
-    number = 1 + sum(1 for _ in attic.glob(f"{fold_folder.name}-*"))
-    fold_folder.rename(attic / f"{fold_folder.name}-{number}")

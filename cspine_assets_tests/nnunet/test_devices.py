@@ -1,10 +1,13 @@
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet import devices
-from cspine_assets.nnunet.devices import Slot, leased_slot, training_slots
+from cspine_assets.nnunet.devices import Slot, leased_slot, slot_states, training_slots
 
 TWO = tuple(Slot(number=number, device="cpu", env={}) for number in range(2))
 
@@ -55,8 +58,97 @@ def test_a_torch_for_the_cpu_has_one_slot_per_core_two_at_most(monkeypatch):
 
 def test_each_visible_gpu_is_a_slot_that_shows_itself_alone(monkeypatch):
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
+    monkeypatch.setattr(devices, "_memory_by_name", dict)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, MIG-5f")
     assert [slot.env for slot in training_slots()] == [
         {"CUDA_VISIBLE_DEVICES": "2"},
         {"CUDA_VISIBLE_DEVICES": "MIG-5f"},
     ]
+
+
+@pytest.fixture
+def two_gpus_of_80_gb(monkeypatch):
+    monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
+    monkeypatch.setattr(devices, "_memory_by_name", lambda: {"0": 81_559.0, "1": 81_559.0})
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_a_large_gpu_has_as_many_places_as_its_memory_feeds(two_gpus_of_80_gb):
+    slots = training_slots(asked_mb=24_000)
+    assert [slot.name for slot in slots] == ["cuda:0", "cuda:1"] * 3  # spread first, then share
+    assert [slot.share for slot in slots] == [0, 0, 1, 1, 2, 2]
+    assert len({slot.place for slot in slots}) == 6
+
+
+def test_cores_bound_the_places_on_a_gpu(two_gpus_of_80_gb, monkeypatch):
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(8)))
+    assert len(training_slots(asked_mb=11_000)) == 4
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: {0})
+    assert len(training_slots(asked_mb=11_000)) == 2
+
+
+def test_a_persons_word_on_places_stands_above_memory(two_gpus_of_80_gb):
+    assert len(training_slots(asked_mb=11_000, slots_per_device=1)) == 2
+    assert [slot.name for slot in training_slots(devices=("cuda:1",), slots_per_device=2)] == ["cuda:1"] * 2
+
+
+@pytest.mark.parametrize("name", ["cuda", "gpu:0", "cpu:"])
+def test_a_device_that_cannot_be_is_named(name):
+    with pytest.raises(ModelError, match="expected a device like cuda:0"):
+        training_slots(devices=(name,))
+
+
+def test_states_say_who_holds_what(tmp_path):
+    slots = training_slots(devices=("cpu:0", "cpu:1"))
+    with leased_slot(tmp_path, slots, what="training of 2d fold 3"):
+        held, free = slot_states(tmp_path, slots)
+        assert (held.holder.pid, held.holder.what, held.holder.device) == (
+            os.getpid(),
+            "training of 2d fold 3",
+            "cpu:0",
+        )
+        assert free.holder is None
+    assert [state.holder for state in slot_states(tmp_path, slots)] == [None, None]
+
+
+LAUNCH = """
+import sys, time
+from pathlib import Path
+from cspine_assets.nnunet.devices import leased_slot, training_slots
+folder, per_device = Path(sys.argv[1]), int(sys.argv[2])
+slots = training_slots(devices=("cpu:0", "cpu:1"), slots_per_device=per_device)
+with leased_slot(folder, slots) as slot:
+    began = time.time()
+    time.sleep(0.15)
+    print(slot.name, began, time.time())
+"""
+
+
+@pytest.mark.parametrize("per_device", [1, 2])
+def test_twenty_launches_never_put_more_trainings_on_a_device_than_it_has_places(tmp_path, per_device):
+    launched = [
+        subprocess.Popen(
+            [sys.executable, "-c", LAUNCH, str(tmp_path), str(per_device)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(20)
+    ]
+    answers = [process.communicate(timeout=120)[0].split() for process in launched]
+    assert all(process.returncode == 0 for process in launched)
+    worked = [(name, float(began), float(ended)) for name, began, ended in answers]
+    assert {name for name, _, _ in worked} == {"cpu:0", "cpu:1"}
+    for name, began, _ in worked:
+        at_once = [other for other in worked if other[0] == name and other[1] <= began < other[2]]
+        assert len(at_once) <= per_device, at_once
+
+
+def test_a_dead_holder_leaves_its_place_free(tmp_path):
+    slots = training_slots(devices=("cpu:0",))
+    script = LAUNCH.replace("time.sleep(0.15)", "print('in', flush=True); time.sleep(60)")
+    holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), "1"], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "in\n"
+    holder.kill()
+    holder.wait()
+    with leased_slot(tmp_path, training_slots(devices=("cpu:0",)), timeout_s=0) as slot:
+        assert slot.name == "cpu:0"
+    assert slot_states(tmp_path, slots)[0].holder is None

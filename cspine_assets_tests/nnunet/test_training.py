@@ -13,7 +13,7 @@ import torch
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.children.train import most_advanced
-from cspine_assets.nnunet.training import prepare_fold_folder, read_stamp
+from cspine_assets.nnunet.fold_folder import prepare_fold_folder, read_stamp
 from cspine_assets_tests.nnunet.tiny import train
 
 ROOT = Path(__file__).parents[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cspine_assets.nnunet.environment import NnunetFolders
 from cspine_assets.nnunet.plans import Plans, Split, plan_and_preprocess
 from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import DEMO, Configuration, Profile
-from cspine_assets.nnunet.training import TrainedFold, train_fold
+from cspine_assets.nnunet.training import Crew, TrainedFold, train_fold
 
 CPU = Slot(number=0, device="cpu", env={})
 SHAPE = (48, 48, 8)
@@ -83,7 +84,7 @@ def tiny_splits(cases: list[Case]) -> list[Split]:
     return [Split(train=tuple(i for i in ids if i not in ids[fold::3]), val=tuple(ids[fold::3])) for fold in range(3)]
 
 
-def planned(home: Path) -> TinyStudy:
+def planned(home: Path, profile: Profile = TINY) -> TinyStudy:
     """The tiny study with its raw dataset, plans and preprocessed data; made if they do not stand there."""
     volumes = home / "volumes"
     if not volumes.exists():
@@ -93,9 +94,9 @@ def planned(home: Path) -> TinyStudy:
     folders = NnunetFolders.under(home / "nnunet")
     cases = tiny_cases(volumes)
     write_raw_dataset(folders.raw, ANNOTATED, cases)
-    study = TinyStudy(home, folders, cases, tiny_splits(cases), TINY)
+    study = TinyStudy(home, folders, cases, tiny_splits(cases), profile)
     plans = plan_and_preprocess(
-        folders, ANNOTATED, study.splits, profile=TINY, workers=1, supervision=study.supervision("plan")
+        folders, ANNOTATED, study.splits, profile=profile, workers=1, supervision=study.supervision("plan")
     )
     return replace(study, plans=plans)
 
@@ -107,6 +108,9 @@ def train(
     fold: int = 0,
     results: Path | None = None,
     on_message=lambda _: None,
+    augmentation_workers: int = 0,
+    profile: Profile | None = None,
+    stop=None,
 ) -> TrainedFold:
     """Train a fold of the tiny study, into another results folder if one is given."""
     return train_fold(
@@ -114,8 +118,8 @@ def train(
         study.plans,
         configuration=configuration,
         fold=fold,
-        profile=TINY,
-        slot=CPU,
-        workers=1,
-        supervision=study.supervision(f"train {configuration}", on_message),
+        profile=profile or study.profile,
+        lease=lambda: nullcontext(CPU),
+        crew=Crew(workers=1, augmentation_workers=augmentation_workers),
+        supervision=replace(study.supervision(f"train {configuration}", on_message), stop=stop),
     )

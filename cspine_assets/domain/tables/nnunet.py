@@ -93,3 +93,37 @@ class TrainedFolds(Table):
 
         name = "nnunet.trained_folds"
         unique = ["configuration", "fold"]
+
+
+class TrainingLog(Table):
+    """One row per epoch of a trained model; an epoch that was trained again after a resume stands here once.
+
+    Pseudo Dice is nnU-Net's own, over patches of the validation cases: a trend, not a result.
+    """
+
+    configuration: Text = column("nnU-Net configuration", isin=CONFIGURATIONS)
+    fold: Integer = column("Fold held out", ge=0)
+    epoch: Integer = column("Epoch, counted from 1", ge=1)
+    epochs: Integer = column("Epochs of the whole training", unit="epochs", ge=1)
+    train_loss: Number = column("Loss on training patches; missing where it was no number", nullable=True)
+    validation_loss: Number = column("Loss on validation patches; missing where it was no number", nullable=True)
+    pseudo_dice_vertebral_body: Number = column(
+        "Pseudo Dice of bodies; missing where no validation patch held one", nullable=True, ge=0, le=1
+    )
+    pseudo_dice_intervertebral_disc: Number = column(
+        "Pseudo Dice of discs; missing where no validation patch held one", nullable=True, ge=0, le=1
+    )
+    ema_pseudo_dice: Number = column(
+        "Moving average of the mean pseudo Dice, by which nnU-Net knows its best epoch", nullable=True
+    )
+    learning_rate: Number = column("Learning rate", ge=0)
+    seconds: Number = column("Wall time of the epoch", unit="s", ge=0)
+    device: Text = column("Device of the last part of the training, such as cpu:0 or cuda:0")
+    profile: Text = column("Profile of the model", isin=PROFILES)
+    data_fingerprint: Text = column("SHA-256 over cases, folds, files and recipe that the model was trained from")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.training_log"
+        unique = ["configuration", "fold", "epoch"]

@@ -18,8 +18,8 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
 
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.prediction import Model, Predictor, PredictRequest
-from cspine_assets.nnunet.training import FINAL_CHECKPOINT
 
 
 @dataclass(frozen=True)

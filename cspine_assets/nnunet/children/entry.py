@@ -6,6 +6,7 @@ What one child does belongs in its own module beside this one; nothing heavy may
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 PARENT_CHECK_S = 0.5
 """How often a child looks whether its parent lives; orphaned workers would hold 450 MB each."""
 
+PR_SET_PDEATHSIG = 1
+"""Of Linux' prctl(2): which signal a process gets when its parent dies."""
+
 Emit = Callable[[ChildMessage], None]
 
 
@@ -39,6 +43,7 @@ def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel
         channel, parent = int(sys.argv[2]), int(sys.argv[3])
         os.set_inheritable(channel, False)
         _watch_parent(parent)
+        _let_workers_die_too()
     # A parent that ignores or handles signals may hand that down. Interrupts must be heard here, and SIGTERM must
     # kill: forked pool workers inherit it, and nnU-Net waits for ever for one that survives it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,6 +69,17 @@ def _sender(channel: int) -> Callable[[BaseModel], None]:
                 line = line[os.write(channel, line) :]
 
     return send
+
+
+def _let_workers_die_too() -> None:
+    """Let forked workers die with this process, also when it and its parent are killed at one stroke.
+
+    nnU-Net's augmentation workers would wait for ever on an event that nobody sets any more.
+    """
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def _watch_parent(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""The child that trains one fold: choose where to start, train, validate.
+"""The child that trains one fold: choose where to start, make sure of the disk, train, validate.
 
 Change this file when the course of a training changes: its start, its resumption, its validation.
 What differs within an epoch belongs in ``trainer``.
@@ -7,6 +7,7 @@ What differs within an epoch belongs in ``trainer``.
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,21 +15,17 @@ from typing import TYPE_CHECKING
 from cspine_assets.domain.files import write_text
 from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
+from cspine_assets.nnunet.disk import DiskNeed, require_free_disk, training_need
 from cspine_assets.nnunet.environment import PREPROCESSED
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, RECORD_FILE, SUMMARY, TrainingRecord
 from cspine_assets.nnunet.messages import Note
-from cspine_assets.nnunet.profiles import PLANS
-from cspine_assets.nnunet.training import (
-    FINAL_CHECKPOINT,
-    SUMMARY,
-    ResumedFrom,
-    TrainingOutcome,
-    TrainRequest,
-)
+from cspine_assets.nnunet.profiles import TRAINER
+from cspine_assets.nnunet.training import ResumedFrom, TrainingOutcome, TrainRequest
 
 if TYPE_CHECKING:
     import torch
 
-    from cspine_assets.nnunet.children.trainer import CSpineTrainer
+    from cspine_assets.nnunet.children.trainer import SupervisedTrainer
 
 CHECKPOINTS: dict[ResumedFrom, str] = {
     "final": FINAL_CHECKPOINT,
@@ -47,30 +44,65 @@ def train(request: TrainRequest, emit: entry.Emit) -> TrainingOutcome:
     trainer = _trainer(request, emit)
     folder = Path(trainer.output_folder)
     resumed_from, checkpoint = most_advanced(folder, emit)
+    require_free_disk(folder, _disk_need(trainer))
     if checkpoint is not None:
         trainer.load_checkpoint(str(checkpoint))
+        emit(Note(text=f"{_name(request)}: goes on after epoch {trainer.current_epoch}, from {checkpoint.name}"))
     first_epoch = trainer.current_epoch
     if resumed_from != "final":
         trainer.run_training()
-    with nnunet_pools(request.profile.pools):
-        emit(Note(text=f"{request.configuration} fold {request.fold}: validating"))
-        trainer.perform_actual_validation()
-    _make_paths_relative(folder / SUMMARY)
-    return TrainingOutcome(epochs_trained=trainer.current_epoch - first_epoch, resumed_from=resumed_from)
+    if resumed_from != "final" or not (folder / SUMMARY).is_file():
+        with nnunet_pools(request.profile.pools):
+            emit(Note(text=f"{_name(request)}: validating"))
+            trainer.perform_actual_validation(request.profile.export_validation_probabilities)
+        _make_paths_relative(folder / SUMMARY)
+    record = TrainingRecord(device=request.device_name, epochs=tuple(trainer.epochs_so_far()))
+    write_text(folder / RECORD_FILE, record.model_dump_json() + "\n")
+    return TrainingOutcome(
+        epochs=trainer.current_epoch, epochs_trained=trainer.current_epoch - first_epoch, resumed_from=resumed_from
+    )
 
 
-def _trainer(request: TrainRequest, emit: entry.Emit) -> CSpineTrainer:
+def _name(request: TrainRequest) -> str:
+    return f"{request.configuration} fold {request.fold}"
+
+
+def _trainer(request: TrainRequest, emit: entry.Emit) -> SupervisedTrainer:
     from cspine_assets.nnunet.children.trainer import trainer_class
 
+    own = None
+    if request.profile.trainer is not None:
+        from cspine_assets.nnunet.children.own_code import load_trainer
+
+        own = load_trainer(request.profile.trainer)
     preprocessed = Path(os.environ[PREPROCESSED]) / request.dataset
-    plans = json.loads((preprocessed / f"{PLANS}.json").read_text())
+    plans = json.loads((preprocessed / f"{request.profile.plans_identifier}.json").read_text())
     description = json.loads((preprocessed / "dataset.json").read_text())
     device = _device(request.device)
-    trainer = trainer_class(request.profile, emit)(
+    trainer = trainer_class(request.profile, emit, own)(
         plans | {"continue_training": True}, str(request.configuration), request.fold, description, device
     )
+    # the folder has its name by now; with the stock name in their checkpoints all of nnU-Net's commands read them,
+    # and an own trainer's network is the stock one's
+    type(trainer).__name__ = TRAINER
     trainer.initialize()
     return trainer
+
+
+def _disk_need(trainer: SupervisedTrainer) -> DiskNeed:
+    import torch
+
+    folder = Path(trainer.output_folder)
+    validation_cases = len(trainer.do_split()[1])
+    median = trainer.plans_manager.plans["original_median_shape_after_transp"]
+    return training_need(
+        parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+        optimizer_states=1 if isinstance(trainer.optimizer, torch.optim.SGD) else 2,
+        validation_voxels=int(validation_cases * math.prod(median)),
+        labels=len(trainer.label_manager.all_labels),
+        probabilities=trainer.profile.export_validation_probabilities,
+        standing_bytes=sum(path.stat().st_size for path in folder.glob("checkpoint_*.pth")),
+    )
 
 
 def _device(name: str) -> torch.device:

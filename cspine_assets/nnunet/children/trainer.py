@@ -7,6 +7,8 @@ Where a training starts and how it is validated belongs in ``train``; the number
 from __future__ import annotations
 
 import random
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +21,9 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Stock
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.files import written_aside
 from cspine_assets.nnunet.children.entry import Emit
+from cspine_assets.nnunet.disk import DiskFullError
 from cspine_assets.nnunet.messages import EpochFinished
-from cspine_assets.nnunet.profiles import TRAINER, Configuration, Profile
+from cspine_assets.nnunet.profiles import Configuration, Profile, Recipe
 
 STRUCTURES = {label: structure for structure, label in LABELS.items()}
 
@@ -28,13 +31,15 @@ PROGRESS_DPI = 50
 """nnU-Net draws 3000 x 5400 pixels; half of each still reads well and takes a quarter of the time."""
 
 
-def trainer_class(profile: Profile, emit: Emit) -> type[CSpineTrainer]:
-    """The trainer for a profile.
+def trainer_class(profile: Profile, emit: Emit, own: type[StockTrainer] | None = None) -> type[SupervisedTrainer]:
+    """The trainer for a profile, or the user's own class under our supervision.
 
-    Its name is nnU-Net's own, and so are the names of the folder and in the checkpoints: nnU-Net's commands
+    Our name is nnU-Net's own, and so are the names of the folder and in the checkpoints: nnU-Net's commands
     load such a model without a search through all their trainers, one of which needs torchvision.
     """
-    return type(TRAINER, (CSpineTrainer,), {"profile": profile, "emit": staticmethod(emit)})
+    fields: dict[str, object] = {"profile": profile, "emit": staticmethod(emit)}
+    bases = (RecipeTrainer,) if own is None else (SupervisedTrainer, own)
+    return type(profile.trainer_name, bases, fields)
 
 
 def seed_everything(*numbers: int) -> None:
@@ -45,8 +50,8 @@ def seed_everything(*numbers: int) -> None:
     torch.manual_seed(seed)
 
 
-class CSpineTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
-    """nnU-Net's trainer following ``profile`` and reporting to ``emit``."""
+class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
+    """A trainer that reports to ``emit``, writes whole checkpoints and repeats its draws; its recipe is nnU-Net's."""
 
     profile: ClassVar[Profile]
     emit: ClassVar[Emit]
@@ -62,15 +67,95 @@ class CSpineTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
         seed_everything(self.profile.seed, fold)
         # nnU-Net looks its own arguments up by the names in this signature: it must stay as it is
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.recipe = self.profile.recipes[Configuration(configuration)]
+        self.recipe: Recipe = self.profile.recipes[Configuration(configuration)]
+        self.save_every = self.recipe.save_every
+        own = self.profile.trainer
+        if own is not None and own.num_epochs is not None:
+            self.num_epochs = own.num_epochs
+        self._draw_now = self.logger.plot_progress_png
+        self.logger.plot_progress_png = self._draw_seldom
+
+    def on_epoch_start(self) -> None:
+        """Seed, so that a resumed training draws what the uninterrupted one would have drawn."""
+        seed_everything(self.profile.seed, self.fold, self.current_epoch)
+        super().on_epoch_start()
+
+    def on_epoch_end(self) -> None:
+        """Report once the epoch's checkpoints are on the disk."""
+        super().on_epoch_end()
+        type(self).emit(self._epoch(self.logger.get_checkpoint(), self.current_epoch - 1))  # it has counted on already
+
+    def on_train_end(self) -> None:
+        """Draw the progress, whatever the rhythm was: nnU-Net's export demands the picture."""
+        super().on_train_end()
+        self._draw(self.output_folder)
+
+    def save_checkpoint(self, filename: str) -> None:
+        """Write aside and rename: ``torch.save`` alone leaves a torn file when it is interrupted.
+
+        Raises:
+            DiskFullError: It could not be written; what stood there is untouched.
+        """
+        try:
+            with written_aside(Path(filename)) as aside:
+                super().save_checkpoint(str(aside))
+        except (OSError, RuntimeError) as error:  # torch raises a RuntimeError of its own when a write fails
+            free_mb = shutil.disk_usage(self.output_folder).free / 1e6
+            raise DiskFullError(
+                f"{filename} cannot be written, {free_mb:.0f} MB of its disk are free. The checkpoint before it stands "
+                "and the next call goes on from it: make room first."
+            ) from error
+
+    def epochs_so_far(self) -> Sequence[EpochFinished]:
+        """Every epoch once, with those before a resume: nnU-Net's checkpoints carry its log along."""
+        log = self.logger.get_checkpoint()
+        return [self._epoch(log, number) for number in range(len(log["epoch_end_timestamps"]))]
+
+    def _draw_seldom(self, folder: str) -> None:
+        if (self.current_epoch + 1) % self.recipe.plot_every == 0:
+            self._draw(folder)
+
+    def _draw(self, folder: str) -> None:
+        with mpl.rc_context({"savefig.dpi": PROGRESS_DPI}):
+            self._draw_now(folder)
+
+    def _epoch(self, log: Mapping[str, Sequence[Any]], number: int) -> EpochFinished:
+        labels = self.label_manager.foreground_labels
+        dice: dict[Structure, float] = {
+            STRUCTURES[label]: float(value)
+            for label, value in zip(labels, log["dice_per_class_or_region"][number], strict=True)
+        }
+        return EpochFinished(
+            configuration=self.configuration_name,
+            fold=self.fold,
+            epoch=number + 1,
+            epochs=self.num_epochs,
+            train_loss=float(log["train_losses"][number]),
+            val_loss=float(log["val_losses"][number]),
+            pseudo_dice=dice,
+            ema_pseudo_dice=float(log["ema_fg_dice"][number]),
+            learning_rate=float(log["lrs"][number]),
+            seconds=float(log["epoch_end_timestamps"][number] - log["epoch_start_timestamps"][number]),
+        )
+
+
+class RecipeTrainer(SupervisedTrainer):
+    """A supervised trainer that follows the profile's recipe."""
+
+    def __init__(
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int,
+        dataset_json: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         self.num_epochs = self.recipe.epochs
         self.num_iterations_per_epoch = self.recipe.iterations
         self.num_val_iterations_per_epoch = self.recipe.validation_iterations
         self.oversample_foreground_percent = self.recipe.foreground_share
         self.initial_lr = self.recipe.initial_learning_rate
-        self.save_every = self.recipe.save_every
-        self._draw_now = self.logger.plot_progress_png
-        self.logger.plot_progress_png = self._draw_seldom
         if not self.recipe.augmentation:
             self.get_training_transforms = self._plain_transforms
 
@@ -96,51 +181,3 @@ class CSpineTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no types
             patch_size = self.configuration_manager.patch_size
             mirror_axes = self.inference_allowed_mirroring_axes = None
         return rotation, dummy_2d, patch_size, mirror_axes
-
-    def on_epoch_start(self) -> None:
-        """Seed, so that a resumed training draws what the uninterrupted one would have drawn."""
-        seed_everything(self.profile.seed, self.fold, self.current_epoch)
-        super().on_epoch_start()
-
-    def on_epoch_end(self) -> None:
-        """Report once the epoch's checkpoints are on the disk."""
-        super().on_epoch_end()
-        type(self).emit(self._message())
-
-    def on_train_end(self) -> None:
-        """Draw the progress, whatever the rhythm was: nnU-Net's export demands the picture."""
-        super().on_train_end()
-        self._draw(self.output_folder)
-
-    def save_checkpoint(self, filename: str) -> None:
-        """Write aside and rename: ``torch.save`` alone leaves a torn file when it is interrupted."""
-        with written_aside(Path(filename)) as aside:
-            super().save_checkpoint(str(aside))
-
-    def _draw_seldom(self, folder: str) -> None:
-        if (self.current_epoch + 1) % self.recipe.plot_every == 0:
-            self._draw(folder)
-
-    def _draw(self, folder: str) -> None:
-        with mpl.rc_context({"savefig.dpi": PROGRESS_DPI}):
-            self._draw_now(folder)
-
-    def _message(self) -> EpochFinished:
-        log = {key: values[-1] for key, values in self.logger.get_checkpoint().items()}
-        labels = self.label_manager.foreground_labels
-        dice: dict[Structure, float] = {
-            STRUCTURES[label]: float(value)
-            for label, value in zip(labels, log["dice_per_class_or_region"], strict=True)
-        }
-        return EpochFinished(
-            configuration=self.configuration_name,
-            fold=self.fold,
-            epoch=self.current_epoch,  # nnU-Net has counted on already
-            epochs=self.num_epochs,
-            train_loss=float(log["train_losses"]),
-            val_loss=float(log["val_losses"]),
-            pseudo_dice=dice,
-            ema_pseudo_dice=float(log["ema_fg_dice"]),
-            learning_rate=float(log["lrs"]),
-            seconds=float(log["epoch_end_timestamps"] - log["epoch_start_timestamps"]),
-        )
