@@ -12,6 +12,7 @@ import pandas as pd
 from cspine_assets.defs.io import Made, MadePatient, asset_key, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
+from cspine_assets.domain.evaluation.level_comparison import level_comparison as compare_levels
 from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, concat_frames, score_case
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
@@ -21,6 +22,7 @@ from cspine_assets.domain.tables.evaluation import (
     STRUCTURES,
     ExamMetrics,
     FoldSummary,
+    LevelComparison,
     LevelMetrics,
     ModelComparison,
     SummaryOnTest,
@@ -145,6 +147,15 @@ def model_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
         "median_difference",
         "p_value_holm",
     ]
+    return Made(frame, _shown(brief[columns], study.settings.profile))
+
+
+@table_asset(LevelComparison, deps=[LevelMetrics], version="1", kinds=("scipy",))
+def level_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every pair of levels in the same exams: paired first, the published protocol beside it."""
+    frame = compare_levels(study.read(LevelMetrics))
+    brief = frame.query("protocol == 'paired' and view == '3d'")
+    columns = ["set_name", "predictor", "level_a", "level_b", "n_a", "n_unsure", "median_difference", "p_value_holm"]
     return Made(frame, _shown(brief[columns], study.settings.profile))
 
 

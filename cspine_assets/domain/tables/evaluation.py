@@ -233,3 +233,72 @@ class ModelComparison(Table):
             "profile",
             "split_sha256",
         ]
+
+
+class LevelComparison(Table):
+    """One row per pair of levels, structure, predictor, view, naming, set and protocol: how much the two differ.
+
+    A level whose name may be wrong (severity name_unsure) is not compared. n_a of the paired protocol, n_unsure and
+    n_without make n_exams.
+    """
+
+    set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
+    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    structure: Text = column("Segmented structure", isin=STRUCTURES)
+    view: Text = column(
+        "mid_sagittal: the middle slice, as in the published study; 3d: the volume", isin=("mid_sagittal", "3d")
+    )
+    naming: Text = column(
+        "Protocol of evaluation.level_metrics. anatomical: named by the bodies' frame; paper: the published rule",
+        isin=("anatomical", "paper"),
+    )
+    level_a: Text = column("Upper level")
+    level_b: Text = column("Lower level")
+    protocol: Text = column(
+        "paired: Wilcoxon signed-rank on exams that have both levels, Holm over the pairs of one set, predictor, "
+        "structure, view and naming; paper: Mann-Whitney U and the unpaired bootstrap on exams that have either",
+        isin=("paired", "paper"),
+    )
+    profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
+    n_exams: Integer = column("Exams of the set", ge=0)
+    n_a: Integer = column("Exams compared at the upper level", ge=0)
+    n_b: Integer = column("Exams compared at the lower level", ge=0)
+    n_unsure: Integer = column("Exams with a Dice at both levels, not compared: a level's name may be wrong", ge=0)
+    n_without: Integer = column("Exams without a Dice at one of the levels; level_metrics has the reason", ge=0)
+    median_a: Number = column("Median Dice of the upper level", nullable=True, ge=0, le=1)
+    median_b: Number = column("Median Dice of the lower level", nullable=True, ge=0, le=1)
+    median_difference: Number = column(
+        "paired: median of a - b over exams; paper: median of a - median of b", nullable=True
+    )
+    ci_low: Number = column("Lower end of the 95 % bootstrap interval of the median difference", nullable=True)
+    ci_high: Number = column("Upper end of the 95 % bootstrap interval of the median difference", nullable=True)
+    statistic: Number = column("Test statistic", nullable=True)
+    p_value: Number = column("Two-sided p-value, uncorrected", nullable=True, ge=0, le=1)
+    p_value_holm: Number = column(
+        "p-value after Holm's correction over the family; paired only", nullable=True, ge=0, le=1
+    )
+    effect_size: Number = column(
+        "Matched-pairs rank-biserial correlation, above 0 where the upper level is higher; paired only",
+        nullable=True,
+        ge=-1,
+        le=1,
+    )
+    significant: Truth = column("Whether the (corrected) p-value is below 0.05", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "evaluation.level_comparison"
+        unique = [
+            "set_name",
+            "predictor",
+            "structure",
+            "view",
+            "naming",
+            "level_a",
+            "level_b",
+            "protocol",
+            "profile",
+            "split_sha256",
+        ]
