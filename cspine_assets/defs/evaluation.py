@@ -11,17 +11,22 @@ import pandas as pd
 
 from cspine_assets.defs.io import Made, MadePatient, asset_key, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.domain.cohort.strata import exam_strata
 from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
+from cspine_assets.domain.evaluation.group_comparison import group_comparison as compare_groups
+from cspine_assets.domain.evaluation.group_metrics import group_metrics as describe_groups
 from cspine_assets.domain.evaluation.level_comparison import level_comparison as compare_levels
 from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, concat_frames, score_case
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
 from cspine_assets.domain.tables.base import Table, rows_of
-from cspine_assets.domain.tables.cohort import AnnotationProvenance, Splits
+from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Splits
 from cspine_assets.domain.tables.evaluation import (
     STRUCTURES,
     ExamMetrics,
     FoldSummary,
+    GroupComparison,
+    GroupMetrics,
     LevelComparison,
     LevelMetrics,
     ModelComparison,
@@ -157,6 +162,25 @@ def level_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     brief = frame.query("protocol == 'paired' and view == '3d'")
     columns = ["set_name", "predictor", "level_a", "level_b", "n_a", "n_unsure", "median_difference", "p_value_holm"]
     return Made(frame, _shown(brief[columns], study.settings.profile))
+
+
+@table_asset(GroupMetrics, deps=[ExamMetrics, Exams], version="1", kinds=("scipy",))
+def group_metrics(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every metric by sex, age band, race, manufacturer and field strength, and by two of them crossed."""
+    frame = describe_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))
+    brief = frame.query("metric == 'dice_volumetric' and predictor == 'ensemble' and not grouping.str.contains(' x ')")
+    columns = ["set_name", "grouping", "group_value", "structure", "n", "median", "median_ci_low", "median_ci_high"]
+    return Made(frame, _shown(brief[columns], study.settings.profile))
+
+
+@table_asset(GroupComparison, deps=[ExamMetrics, Exams], version="1", kinds=("scipy",))
+def group_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every group against the largest of its kind: rank test, effect size, at equal volumes, and success rates."""
+    frame = compare_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))
+    brief = frame.query("significant or significant_at_equal_volume")
+    columns = ["set_name", "grouping", "group_value", "reference_value", "predictor", "structure", "metric"]
+    found = ["effect_size", "p_value_bh", "effect_size_at_equal_volume", "p_value_bh_at_equal_volume"]
+    return Made(frame, _shown(brief[[*columns, *found]].head(50), study.settings.profile))
 
 
 def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.AssetChecksDefinition:

@@ -11,22 +11,13 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.cohort.exams import nominal_field_strength
 from cspine_assets.domain.cohort.split_files import GivenSplit, place_exams
+from cspine_assets.domain.cohort.strata import patient_strata
 from cspine_assets.domain.cohort.stratification import Unit, share_out
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import SplitBalance, Splits
-
-AGE_BANDS: Final = (
-    (0, 40, "under 40"),
-    (40, 50, "40-49"),
-    (50, 60, "50-59"),
-    (60, 70, "60-69"),
-    (70, 90, "70-89"),
-)
-"""Decades around the published mean of 54.5 years (SD 16.4), the sparse ends pooled."""
 
 _NOBODY: Final = pd.DataFrame({"exam_id": [], "patient_id": [], "side": [], "fold": []})
 
@@ -142,27 +133,6 @@ def _given_folds(placed: pd.DataFrame, settings: SplitSettings) -> dict[str, int
     return folds
 
 
-def patient_strata(exams: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per patient (the index) with the values of each stratum, as text.
-
-    Of a patient with several exams the first by name counts; race groups that are rare are pooled as
-    ``other``.
-    """
-    first = exams.sort_values("exam_id").drop_duplicates("patient_id").set_index("patient_id")
-    strata = pd.DataFrame(index=first.index)
-    strata["sex"] = first["sex"]
-    strata["age_band"] = [
-        _age_band(age, over) for age, over in zip(first["age_years"], first["age_over_89"], strict=True)
-    ]
-    major = first["race"].isin(["White", "Black or African American"])
-    strata["race_group"] = first["race"].where(major, "other or not reported")
-    strata["manufacturer"] = first["manufacturer"].fillna("missing")
-    strata["field_strength"] = nominal_field_strength(first).fillna("missing")
-    several = exams.groupby("patient_id").size().reindex(first.index) > 1
-    strata["exam_count"] = several.map({True: "several", False: "one"})
-    return strata.astype("string").sort_index()
-
-
 def split_fingerprint(splits: pd.DataFrame) -> str:
     """Returns one SHA-256 over who is developed on, in which fold, and who is tested on.
 
@@ -213,15 +183,6 @@ def _balance_row(
         "share": p,
         "standardized_difference": (p - q) / spread if spread > 0 else None,
     }
-
-
-def _age_band(age: float | None, over_89: bool) -> str:
-    """Returns the band of an age; a censored age belongs to the oldest."""
-    if over_89:
-        return AGE_BANDS[-1][2]
-    if pd.isna(age):
-        return "missing"
-    return next((name for low, high, name in AGE_BANDS if low <= float(age or 0) < high), AGE_BANDS[-1][2])
 
 
 def _units(exams: pd.DataFrame, reference_ids: pd.Series[str], settings: SplitSettings) -> list[Unit]:

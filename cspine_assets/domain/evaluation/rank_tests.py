@@ -136,7 +136,7 @@ def rank_ancova(values: Sequence[Values], covariates: Sequence[Values]) -> Adjus
     alike in all groups, which the volumes of women and men are not.
 
     Of two groups the effect is 2 b / n, b being the first group's mean rank above the second's at equal covariates:
-    Cliff's delta where the covariate explains nothing.
+    Cliff's delta where the covariate explains nothing. It can exceed 1 where the groups' covariates hardly overlap.
 
     Args:
         values: Values of each group, finite or infinite.

@@ -47,6 +47,11 @@ def set_name(scored_set: str, annotation_provenance: str) -> str:
     return scored_set if annotation_provenance == "expert" else f"{scored_set}_{annotation_provenance}"
 
 
+def mixed_set_name(scored_set: str) -> str:
+    """Returns the name of a set whose reference masks are by experts and by others: for comparing the two alone."""
+    return f"{scored_set}_mixed"
+
+
 def with_set_name(exam_metrics: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows with the column ``set_name`` beside their set."""
     pairs = zip(exam_metrics["set"], exam_metrics["annotation_provenance"], strict=True)
@@ -102,7 +107,8 @@ def value_array(values: pd.Series[float]) -> NDArray[np.float64]:
 
 
 def typed(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """Returns rows as a validated table; a column of None alone gets its type from the description."""
+    """Returns rows as a validated table; what a row does not say is missing, typed as described."""
+    empty = empty_frame(table)
     if not rows:
-        return empty_frame(table)
-    return validate(table, pd.DataFrame(rows).astype(empty_frame(table).dtypes.to_dict()))
+        return empty
+    return validate(table, pd.DataFrame(rows, columns=list(empty)).astype(empty.dtypes.to_dict()))

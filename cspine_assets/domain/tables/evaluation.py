@@ -17,6 +17,13 @@ _MEAN = (
     "volume for a distance (hd95_mm, assd_mm), in all statistics of the row"
 )
 _BOOTSTRAP = "the 95 % percentile bootstrap interval (9,999 draws of exams) of the"
+_GROUPED_SET = (
+    "cv or test, with the provenance behind it where it is not expert; cv_mixed or test_mixed has every provenance, "
+    "and is grouped by provenance alone"
+)
+_GROUPING = (
+    "What groups are told by: all, sex, age_band, race, manufacturer, field_strength, provenance, or two crossed"
+)
 SPLIT = "SHA-256 of the split that the model was trained by, as in cohort.splits"
 
 
@@ -299,6 +306,164 @@ class LevelComparison(Table):
             "level_a",
             "level_b",
             "protocol",
+            "profile",
+            "split_sha256",
+        ]
+
+
+class GroupMetrics(Table):
+    """One row per group of exams, predictor, structure, metric and set: how well the group is segmented.
+
+    A group of fewer than ten exams is listed with is_small: no verdict hangs on it. Exams of one patient count each;
+    n_patients says how many people they are.
+    """
+
+    set_name: Text = column(_GROUPED_SET)
+    grouping: Text = column(_GROUPING)
+    group_value: Text = column("The group, such as Female, or Female x White; Not Reported where nobody knows")
+    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    structure: Text = column("Segmented structure", isin=STRUCTURES)
+    metric: Text = column("Column of evaluation.exam_metrics that is described")
+    profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
+    n_patients: Integer = column("Patients", unit="patients", ge=0)
+    n: Integer = column("Exams", ge=0)
+    n_used: Integer = column("Exams with a value", ge=0)
+    n_missed: Integer = column("Exams whose prediction is empty", ge=0)
+    n_spurious: Integer = column("Exams whose reference is empty and prediction is not", ge=0)
+    mean: Number = column(_MEAN, nullable=True)
+    mean_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} mean", nullable=True)
+    mean_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} mean", nullable=True)
+    sd: Number = column("Standard deviation with n in the denominator, as published", nullable=True, ge=0)
+    sd_sample: Number = column("Standard deviation with n - 1 in the denominator", nullable=True, ge=0)
+    median: Number = column("Median", nullable=True)
+    median_ci_low: Number = column(f"Lower end of {_BOOTSTRAP} median", nullable=True)
+    median_ci_high: Number = column(f"Upper end of {_BOOTSTRAP} median", nullable=True)
+    q1: Number = column("First quartile", nullable=True)
+    q3: Number = column("Third quartile", nullable=True)
+    volume_median_mm3: Number = column("Median volume of the structure in the reference", unit="mm3", ge=0)
+    success_criterion: Text = column("What counts as a success; missing for a metric without one", nullable=True)
+    n_success: Integer = column("Exams that are a success; a missed one is none", nullable=True, ge=0)
+    success_rate: Number = column("Successes / exams used", nullable=True, ge=0, le=1)
+    success_ci_low: Number = column("Lower end of Wilson's 95 % interval of the rate", nullable=True)
+    success_ci_high: Number = column("Upper end of Wilson's 95 % interval of the rate", nullable=True)
+    is_small: Truth = column("Whether fewer than ten exams have a value: no verdict hangs on them")
+
+    class Config:
+        """Name and key."""
+
+        name = "evaluation.group_metrics"
+        unique = [
+            "set_name",
+            "grouping",
+            "group_value",
+            "predictor",
+            "structure",
+            "metric",
+            "profile",
+            "split_sha256",
+        ]
+
+
+class GroupComparison(Table):
+    """One row per group against the largest group of its grouping, or per test of all groups at once.
+
+    Rows are by predictor, structure, metric and set. A group of fewer than ten exams, or one that is not reported,
+    has its reason and no verdict. Structures of men are about a quarter larger than those of women, and larger
+    structures score a higher Dice: the columns at_equal_volume say what is left of a difference when the volume of
+    the reference is set aside.
+    """
+
+    set_name: Text = column(_GROUPED_SET)
+    grouping: Text = column(_GROUPING)
+    test: Text = column(
+        "mann_whitney: the group against the reference group; kruskal_wallis: all groups of ten exams or more at once, "
+        "where they are at least three",
+        isin=("mann_whitney", "kruskal_wallis"),
+    )
+    group_value: Text = column("The group; all for a test of all groups")
+    reference_value: Text = column("The largest group of the grouping; all for a test of all groups")
+    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    structure: Text = column("Segmented structure", isin=STRUCTURES)
+    metric: Text = column("Column of evaluation.exam_metrics that is compared")
+    profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
+    reason: Text = column("Why there is no verdict; missing where there is one", nullable=True)
+    n_groups: Integer = column("Groups compared", ge=2)
+    n: Integer = column("Exams of the group with a value, or of all groups", ge=0)
+    n_reference: Integer = column("Exams of the reference group with a value", nullable=True, ge=0)
+    median_difference: Number = column("Median of the group - median of the reference group", nullable=True)
+    ci_low: Number = column("Lower end of its 95 % bootstrap interval, each group drawn by itself", nullable=True)
+    ci_high: Number = column("Upper end of its 95 % bootstrap interval", nullable=True)
+    effect_size: Number = column(
+        "mann_whitney: Cliff's delta, P(group higher) - P(group lower); kruskal_wallis: epsilon squared",
+        nullable=True,
+        ge=-1,
+        le=1,
+    )
+    statistic: Number = column("Mann-Whitney's U of the group, or Kruskal-Wallis's H", nullable=True)
+    p_value: Number = column("p-value, uncorrected", nullable=True, ge=0, le=1)
+    p_value_bh: Number = column(
+        "p-value after Benjamini and Hochberg's correction over all groupings and both structures of one set, "
+        "predictor, metric and test",
+        nullable=True,
+        ge=0,
+        le=1,
+    )
+    significant: Truth = column("Whether p_value_bh is below 0.05", nullable=True)
+    volume_effect_size: Number = column(
+        "Effect size of the groups' reference volumes themselves: how far the volumes differ",
+        nullable=True,
+        ge=-1,
+        le=1,
+    )
+    effect_size_at_equal_volume: Number = column(
+        "mann_whitney: Cliff's delta that is left at equal volumes; beyond 1 in size the groups' volumes hardly "
+        "overlap, and it is an extrapolation; kruskal_wallis: partial eta squared of the groups",
+        nullable=True,
+    )
+    statistic_at_equal_volume: Number = column(
+        "F of the groups in the rank analysis of covariance with the volume of the reference (Conover and Iman 1982)",
+        nullable=True,
+        ge=0,
+    )
+    p_value_at_equal_volume: Number = column("Its p-value, uncorrected", nullable=True, ge=0, le=1)
+    p_value_bh_at_equal_volume: Number = column("The same, corrected as p_value_bh", nullable=True, ge=0, le=1)
+    significant_at_equal_volume: Truth = column("Whether the corrected one is below 0.05", nullable=True)
+    success_rate: Number = column(
+        "Share of the group's exams that are a success (Dice >= 0.85, HD95 < 5 mm); missing for other metrics",
+        nullable=True,
+        ge=0,
+        le=1,
+    )
+    success_rate_reference: Number = column("The same of the reference group", nullable=True, ge=0, le=1)
+    success_difference: Number = column("Rate of the group - rate of the reference group", nullable=True)
+    success_difference_ci_low: Number = column(
+        "Lower end of its 95 % interval (Newcombe 1998, from Wilson's)", nullable=True
+    )
+    success_difference_ci_high: Number = column("Upper end of its 95 % interval", nullable=True)
+    success_ratio: Number = column(
+        "Rate of the group / rate of the reference group; missing where the latter is 0", nullable=True, ge=0
+    )
+    success_ratio_ci_low: Number = column(
+        "Lower end of its 95 % interval (Donner and Zou 2012, from Wilson's)", nullable=True, ge=0
+    )
+    success_ratio_ci_high: Number = column(
+        "Upper end of its 95 % interval; missing where there is none", nullable=True, ge=0
+    )
+
+    class Config:
+        """Name and key."""
+
+        name = "evaluation.group_comparison"
+        unique = [
+            "set_name",
+            "grouping",
+            "test",
+            "group_value",
+            "predictor",
+            "structure",
+            "metric",
             "profile",
             "split_sha256",
         ]
