@@ -39,6 +39,7 @@ check: $(READY) ## format, lint, types, import law, definitions
 	$(BIN)/dagster definitions validate
 
 bench: $(READY) ## time and memory of what has a budget, as tables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt medpy
 	$(BIN)/python -m benchmarks
 
 docs: $(READY) ## the pictures of the README, made anew

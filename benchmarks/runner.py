@@ -6,12 +6,18 @@ Add here what several benchmarks need. What is measured, and what it may cost, s
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,50 @@ def print_costs(costs: Sequence[Cost]) -> None:
         spent = f"{cost.seconds:>9.2f}{cost.cpu_seconds:>8.2f}{cost.budget_s or 0:>6.0f}"
         held = f"{cost.peak_mb:>10.0f}{cost.budget_mb or 0:>7.0f}"
         print(f"{cost.name:<52}{spent}{held}{'  OVER' if over else ''}")
+
+
+@dataclass(frozen=True)
+class ProcessCost:
+    """What a program cost, from its start to its end.
+
+    Attributes:
+        seconds: Wall time.
+        cpu_seconds: Processor time of the program and of all that it started.
+        peak_mb: Largest resident memory of all of them together, looked at fifty times a second.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def run_process(*command: object) -> ProcessCost:
+    """Runs a program once; what it prints is shown only where it fails.
+
+    Raises:
+        RuntimeError: It ended with another status than 0.
+    """
+    start = time.perf_counter()
+    peak = 0
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen([str(part) for part in command], stdout=said, stderr=subprocess.STDOUT)
+        program = psutil.Process(process.pid)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = max(peak, _resident_bytes(program))
+            time.sleep(0.02)
+        seconds = time.perf_counter() - start
+        if ended[1]:
+            said.seek(0)
+            raise RuntimeError(f"{command[0]} ended with status {os.waitstatus_to_exitcode(ended[1])}: {said.read()}")
+    used = ended[2]
+    return ProcessCost(seconds, used.ru_utime + used.ru_stime, peak / 1e6)
+
+
+def _resident_bytes(program: psutil.Process) -> int:
+    """Returns the resident memory of a program and of all that it started."""
+    total = 0
+    with suppress(psutil.Error):
+        for process in (program, *program.children(recursive=True)):
+            with suppress(psutil.Error):
+                total += process.memory_info().rss
+    return total

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.nnunet.children.train import most_advanced
 from cspine_assets.nnunet.fold_folder import prepare_fold_folder, read_stamp
 from cspine_assets_tests.nnunet.tiny import train
@@ -63,6 +64,17 @@ def test_validation_is_of_this_folds_cases_with_paths_that_survive_a_move(uninte
     assert not any(Path(file).is_absolute() for file in files)
     assert all((folder / file).exists() for file in files)
     assert trained.validation_dice[Structure.VERTEBRAL_BODY] == pytest.approx(summary["mean"]["1"]["Dice"])
+
+
+def test_our_dice_equals_the_summary_of_a_trained_fold(uninterrupted):
+    folder = uninterrupted[0].fold_folder / "validation"
+    cases = json.loads((folder / "summary.json").read_text())["metric_per_case"]
+    assert cases
+    for case in cases:
+        files = (folder / case["reference_file"], folder / case["prediction_file"])
+        for structure, measured in score_masks(*files, with_surfaces=False, with_levels=False).overlap.items():
+            theirs = case["metrics"][str(LABELS[structure])]["Dice"]
+            assert measured.dice_volumetric == pytest.approx(theirs, rel=0, abs=1e-15)
 
 
 def test_a_killed_training_resumes_to_the_weights_of_an_uninterrupted_one(uninterrupted, planned_study, tmp_path):

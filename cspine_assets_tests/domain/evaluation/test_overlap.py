@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.evaluation.overlap import Status, measure_overlap, score_exam
+from cspine_assets_tests.domain.evaluation.mask_pairs import random_pair
 
 BODY, DISC = Structure.VERTEBRAL_BODY, Structure.INTERVERTEBRAL_DISC
 
@@ -29,33 +30,11 @@ def plain_slice_mean(reference, prediction, label, axis):
     return total / reference.shape[axis]
 
 
-def random_pair(seed):
-    """Blobs, noise, empty slices, empty masks, foreign labels, odd sizes, either memory order."""
-    rng = np.random.default_rng(seed)
-    shape = tuple(int(n) for n in rng.integers(1, 24, 3))
-    density = rng.choice([0.0, 0.01, 0.2, 0.9])
-    reference = (rng.integers(0, 4, shape) * (rng.random(shape) < density)).astype(np.uint8)
-    changed = rng.random(shape) < rng.choice([0.0, 0.05, 0.5, 1.0])
-    prediction = np.where(changed, rng.integers(0, 3, shape), reference).astype(np.uint8)
-    for mask in (reference, prediction):
-        for axis in range(3):
-            empty = rng.random(shape[axis]) < 0.2
-            mask[tuple(empty if axis == a else slice(None) for a in range(3))] = 0
-    if seed % 7 == 0:
-        prediction[:] = 0
-    if seed % 11 == 0:
-        reference[:] = 0
-    if seed % 2:
-        reference = np.asfortranarray(reference)
-    if seed % 3:
-        prediction = np.asfortranarray(prediction)
-    return reference, prediction
-
-
+@pytest.mark.parametrize("highest", [2, 3, 255])
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_slice_mean_dice_equals_a_plain_loop_to_the_last_bit(axis):
+def test_slice_mean_dice_equals_a_plain_loop_to_the_last_bit(axis, highest):
     for seed in range(200):
-        reference, prediction = random_pair(seed)
+        reference, prediction = random_pair(seed, highest=highest)
         measured = measure(reference, prediction, axis)
         for structure, label in LABELS.items():
             assert measured[structure].dice_slice_mean == plain_slice_mean(reference, prediction, label, axis), seed
