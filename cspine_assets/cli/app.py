@@ -12,6 +12,7 @@ import sys
 import typer
 
 from cspine_assets.cli import (
+    compare,
     convert,
     demo,
     dev,
@@ -44,6 +45,7 @@ app.command()(publications.publications)
 app.command()(convert.convert)
 app.command()(predict.predict)
 app.command()(score.score)
+app.command()(compare.compare)
 app.command()(phantom.phantom)
 app.command()(download.download)
 app.command()(doctor.doctor)

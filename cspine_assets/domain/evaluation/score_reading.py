@@ -1,0 +1,132 @@
+"""Files of scores by any tool, read: CSV, Parquet and JSON with a row per case, or per case and structure.
+
+Add an ending here. What `cspine score` writes stands in ``score_file``, what is made of two files in ``score_pairs``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cspine_assets.domain.errors import CSpineError
+
+Values = NDArray[np.float64]
+
+STRUCTURE: Final = "structure"
+WHOLE: Final = "all"
+"""Structure of a file that has no such column."""
+
+_DIAGONAL: Final = "diagonal_mm"
+_ENDINGS: Final = (".csv", ".parquet", ".json")
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """The scores of one predictor.
+
+    Attributes:
+        path: Where they come from.
+        scores: Value by (structure, case), NaN where a case has none.
+        has_structures: Whether the file has a column ``structure``.
+    """
+
+    path: Path
+    scores: pd.Series[float]
+    has_structures: bool
+
+    def of(self, structure: str) -> pd.Series[float]:
+        """Returns the scores of one structure by case; none where the file does not have it."""
+        level = self.scores.index.get_level_values(STRUCTURE) == structure
+        return self.scores[level].droplevel(STRUCTURE).sort_index()
+
+    @property
+    def structures(self) -> set[str]:
+        """Structures that the file has rows of."""
+        return set(self.scores.index.get_level_values(STRUCTURE))
+
+
+def read_scores(path: Path, *, metric: str, key: str) -> ScoreFile:
+    """Returns the scores in a file.
+
+    Args:
+        path: A file ending in .csv, .parquet or .json (a list of objects).
+        metric: Column of the values.
+        key: Column that names the case.
+
+    Raises:
+        CSpineError: It cannot be read, lacks a column, has a case without a name or twice, or a value that is no
+            number.
+    """
+    table = _read_table(path, key)
+    missing = [name for name in (key, metric) if name not in table.columns]
+    if missing:
+        raise CSpineError(
+            f"{path}: expected the columns {key} and {metric}, got {', '.join(map(str, table.columns)) or 'none'}. "
+            "Name those of your files with --key and --metric."
+        )
+    has_structures = STRUCTURE in table.columns
+    case = _names(table[key], path, key)
+    structure = _names(table[STRUCTURE], path, STRUCTURE) if has_structures else [WHOLE] * len(table)
+    index = pd.MultiIndex.from_arrays([structure, case], names=[STRUCTURE, key])
+    twice = np.flatnonzero(index.duplicated())
+    if len(twice):
+        place = int(twice[0])
+        raise CSpineError(
+            f"{path}: expected one row per {key}{' and structure' if has_structures else ''}, got several for "
+            f"{case[place]}{f' of {structure[place]}' if has_structures else ''} ({len(twice)} row(s) too many). "
+            "Keep one set, level, predictor and fold per file, or name another column with --key."
+        )
+    return ScoreFile(path, pd.Series(_numbers(table, path, metric, case), index=index), has_structures)
+
+
+def _read_table(path: Path, key: str) -> pd.DataFrame:
+    """Returns a file's rows; names stay text, so that 007 is no 7."""
+    if path.suffix.lower() not in _ENDINGS:
+        raise CSpineError(f"{path}: expected a file ending in {', '.join(_ENDINGS)}.")
+    try:
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path, dtype={key: str, STRUCTURE: str})
+        # pandas' own reader would make numbers of names
+        records = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise CSpineError(
+                f"{path}: expected a list of objects, one per case and structure, as cspine score writes."
+            )
+        return pd.DataFrame(records)
+    except (OSError, ValueError) as error:
+        raise CSpineError(f"{path}: expected a readable file of scores, got: {error}") from error
+
+
+def _names(column: pd.Series[str], path: Path, name: str) -> list[str]:
+    """Returns the names in a column as text."""
+    if column.isna().any():
+        row = int(np.flatnonzero(column.isna())[0]) + 1
+        raise CSpineError(f"{path}: expected a {name} in every row, row {row} has none ({column.isna().sum()} in all).")
+    return [str(value) for value in column]
+
+
+def _numbers(table: pd.DataFrame, path: Path, metric: str, case: Sequence[str]) -> Values:
+    """Returns the values of the metric, infinite ones at the volume's diagonal where the file has it."""
+    given = table[metric]
+    numbers = pd.to_numeric(given, errors="coerce")
+    wrong = np.flatnonzero(numbers.isna() & given.notna())
+    if len(wrong):
+        place = int(wrong[0])
+        raise CSpineError(
+            f"{path}: expected numbers in {metric}, got {given.iloc[place]!r} for {case[place]} "
+            f"({len(wrong)} such value(s)). Compare a column of numbers."
+        )
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    if _DIAGONAL in table.columns:
+        diagonals = pd.to_numeric(table[_DIAGONAL], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = np.where(np.isposinf(values) & ~np.isnan(diagonals), diagonals, values)
+    return np.asarray(values, dtype=np.float64)
