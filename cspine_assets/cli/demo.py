@@ -105,17 +105,17 @@ def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int
 
 def _show_results(home: Home, console: Console) -> None:
     """Prints the Dice of the test exams, three questions with their answers, and what to do next."""
-    from cspine_assets.cli.sql import answer_table
+    from cspine_assets.cli.answers import print_answer
     from cspine_assets.domain.warehouse.read import query
 
     warning = "[bold yellow]Demo profile on a synthetic cohort: these numbers say nothing about patients.[/]"
     console.rule("Test exams: mean Dice by model and structure")
     console.print(warning)
-    console.print(answer_table(query(home.database, DICE)))
+    print_answer(console, query(home.database, DICE))
     for question, statement in QUESTIONS.items():
         console.rule(question)
         console.print(f'cspine sql "{statement}"', style="cyan", soft_wrap=True, highlight=False)
-        console.print(answer_table(query(home.database, statement)))
+        print_answer(console, query(home.database, statement))
     console.rule("What next")
     console.print(warning)
     option = f" --home {home.root}"

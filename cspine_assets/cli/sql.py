@@ -11,12 +11,7 @@ import typer
 from cspine_assets.cli.options import HomeOption
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
-    from rich.console import Group
-
-SHOWN_ROWS = 1000
-"""Rows of an answer that the terminal shows; the other formats hold all."""
 
 
 class AnswerFormat(StrEnum):
@@ -79,6 +74,7 @@ def give(answer: pa.Table, answer_format: AnswerFormat, out: Path | None = None)
     import pyarrow.parquet as pq
     from rich.console import Console
 
+    from cspine_assets.cli.answers import print_answer
     from cspine_assets.domain.files import written_aside
     from cspine_assets.domain.warehouse.read import to_frame
 
@@ -93,42 +89,12 @@ def give(answer: pa.Table, answer_format: AnswerFormat, out: Path | None = None)
     elif answer_format is AnswerFormat.JSON:
         text.write(str(frame.to_json(orient="records", indent=2, date_format="iso", double_precision=15)) + "\n")
     else:
-        Console(file=text if out else None).print(answer_table(frame))
+        print_answer(Console(file=text if out else None), frame)
     if out is None:
         typer.echo(text.getvalue(), nl=False)
         return
     with written_aside(out) as aside:
         aside.write_text(text.getvalue(), encoding="utf-8")
-
-
-def answer_table(answer: pd.DataFrame) -> Group:
-    """Returns an answer as a table for the terminal; numbers to the right, four decimals."""
-    import pandas as pd
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-
-    caption = f"{len(answer)} row(s)"
-    if len(answer) > SHOWN_ROWS:
-        caption = f"the first {SHOWN_ROWS} of {len(answer)} rows; --format csv, json or parquet gives all"
-    table = Table(box=box.SIMPLE_HEAD)
-    numeric = {name for name in answer.columns if pd.api.types.is_numeric_dtype(answer[name])}
-    for name in answer.columns:
-        table.add_column(str(name), justify="right" if name in numeric else "left", overflow="fold")
-    for row in answer.head(SHOWN_ROWS).itertuples(index=False):
-        table.add_row(*(_shown(value) for value in row))
-    return Group(table, f" {caption}")
-
-
-def _shown(value: object) -> str:
-    import math
-
-    import pandas as pd
-    from rich.markup import escape
-
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return f"{value:.4f}" if isinstance(value, float) else escape(str(value))
 
 
 def _format(given: AnswerFormat | None, out: Path | None) -> AnswerFormat:
