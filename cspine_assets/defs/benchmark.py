@@ -23,7 +23,7 @@ from cspine_assets.domain.evaluation.drops import Drop, find_drops
 from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, read_card, refusal_of_mask
 from cspine_assets.domain.evaluation.history import Evaluation, Ingredients, history_rows
 from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
-from cspine_assets.domain.evaluation.score import ScoredCase, concat_frames, score_case
+from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 from cspine_assets.domain.tables.base import empty_frame, rows_of
 from cspine_assets.domain.tables.benchmark import (
@@ -121,11 +121,11 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
     """One external predictor by the ruler of our own models, on the same test exams; a missing mask is missed."""
     predicted = study.read(ExternalPredictions, [context.partition_key])
     pairs = predicted.merge(_test_references(study), on="exam_id", suffixes=("", "_reference"))
-    frames = concat_frames(
-        score_case(
-            study.home.absolute(row.path_reference),
-            study.home.absolute(row.path) if row.status == "ok" else None,
-            ScoredCase(
+    scored = [
+        ScoredPair(
+            reference=study.home.absolute(row.path_reference),
+            prediction=study.home.absolute(row.path) if row.status == "ok" else None,
+            case=ScoredCase(
                 exam_id=row.exam_id,
                 patient_id=row.patient_id,
                 set="test",
@@ -135,10 +135,10 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
                 split_sha256=row.split_sha256,
                 annotation_provenance=row.annotation_provenance,
             ),
-            with_levels=False,
         )
         for row in rows_of(pairs)
-    )
+    ]
+    frames = score_pairs(scored, parts=[Part.EXAMS])
     return Made(frames.exams, {"exams": len(pairs), "missed_exams": int((pairs["status"] != "ok").sum())})
 
 

@@ -5,6 +5,7 @@ Add an asset when something new is measured or summed up. Definitions stand in t
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -16,7 +17,8 @@ from cspine_assets.domain.evaluation.comparison import model_comparison as compa
 from cspine_assets.domain.evaluation.group_comparison import group_comparison as compare_groups
 from cspine_assets.domain.evaluation.group_metrics import group_metrics as describe_groups
 from cspine_assets.domain.evaluation.level_comparison import level_comparison as compare_levels
-from cspine_assets.domain.evaluation.score import MetricFrames, ScoredCase, concat_frames, score_case
+from cspine_assets.domain.evaluation.patient_score import PatientPairs, PatientScore, score_patients
+from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
 from cspine_assets.domain.tables.base import Table, rows_of
@@ -61,27 +63,35 @@ class _Pairs:
         )
         return cls(rows.sort_values(["exam_id", "predictor"]))
 
-    def score(self, study: Study, patient_id: str, *, with_levels: bool) -> MetricFrames:
-        """Returns the metric rows of one patient; none for one without a reference or a prediction."""
-        return concat_frames(
-            score_case(
-                study.home.absolute(row.path_reference),
-                study.home.absolute(row.path) if row.status == "ok" else None,
-                ScoredCase(
-                    exam_id=row.exam_id,
-                    patient_id=patient_id,
-                    set=row.set,
-                    fold=None if pd.isna(row.fold) else int(row.fold),
-                    predictor=row.predictor,
-                    profile=row.profile,
-                    split_sha256=row.split_sha256,
-                    annotation_provenance=row.provenance,
-                ),
-                with_surfaces=not with_levels,
-                with_levels=with_levels,
+    def score(self, study: Study, patient_ids: list[str], part: Part) -> Iterator[PatientScore]:
+        """Yields the metric rows of each patient; none for one without a reference or a prediction."""
+        by_patient = {str(patient_id): rows for patient_id, rows in self.rows.groupby("patient_id")}
+        patients = [
+            PatientPairs(
+                patient_id,
+                tuple(_pair(study, row) for row in rows_of(by_patient.get(patient_id, self.rows.head(0)))),
             )
-            for row in rows_of(self.rows[self.rows["patient_id"] == patient_id])
-        )
+            for patient_id in patient_ids
+        ]
+        yield from score_patients(patients, parts=(part,))
+
+
+def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what was predicted
+    """Returns the masks that a row names, and whose they are."""
+    return ScoredPair(
+        reference=study.home.absolute(row.path_reference),
+        prediction=study.home.absolute(row.path) if row.status == "ok" else None,
+        case=ScoredCase(
+            exam_id=row.exam_id,
+            patient_id=row.patient_id,
+            set=row.set,
+            fold=None if pd.isna(row.fold) else int(row.fold),
+            predictor=row.predictor,
+            profile=row.profile,
+            split_sha256=row.split_sha256,
+            annotation_provenance=row.provenance,
+        ),
+    )
 
 
 @patient_asset(
@@ -93,10 +103,9 @@ class _Pairs:
 )
 def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Overlap, volumes and surface distances of every predictor, by cross-validation and on the test set."""
-    pairs = _Pairs.of(study)
-    for patient_id in patient_ids:
-        frame = pairs.score(study, patient_id, with_levels=False).exams
-        yield MadePatient(patient_id, frame, {"exams": frame["exam_id"].nunique()})
+    for scored in _Pairs.of(study).score(study, patient_ids, Part.EXAMS):
+        frame = scored.frames.exams
+        yield MadePatient(scored.patient_id, frame, {"exams": frame["exam_id"].nunique()}, scored.failure)
 
 
 @patient_asset(
@@ -108,10 +117,9 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 )
 def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Dice per body, C2 to T1, and per disc, C2/C3 to C7/T1: scored, or listed with the reason why not."""
-    pairs = _Pairs.of(study)
-    for patient_id in patient_ids:
-        frame = pairs.score(study, patient_id, with_levels=True).levels
-        yield MadePatient(patient_id, frame, {"not_scored": int(frame["dice"].isna().sum())})
+    for scored in _Pairs.of(study).score(study, patient_ids, Part.LEVELS):
+        frame = scored.frames.levels
+        yield MadePatient(scored.patient_id, frame, {"not_scored": int(frame["dice"].isna().sum())}, scored.failure)
 
 
 def _shown(frame: pd.DataFrame, profile: str) -> dict[str, object]:

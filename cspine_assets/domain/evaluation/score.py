@@ -1,4 +1,4 @@
-"""One exam scored: two mask files in, the rows of both metric tables out.
+"""Exams scored for the study: pairs of mask files in, the rows of both metric tables out.
 
 Add a column of the exam's identity here. Measures themselves stand in their own modules, statistics over exams in
 ``summaries`` and ``comparison``.
@@ -6,16 +6,18 @@ Add a column of the exam's identity here. Measures themselves stand in their own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import pandas as pd
 
+from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.flags import flags_text
 from cspine_assets.domain.evaluation.level_score import LevelScore
-from cspine_assets.domain.evaluation.mask_score import score_masks
-from cspine_assets.domain.evaluation.surface import NOTHING_TO_MEASURE
+from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
+from cspine_assets.domain.evaluation.pair import PairScratch
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 
@@ -46,6 +48,28 @@ class ScoredCase:
 
 
 @dataclass(frozen=True)
+class ScoredPair:
+    """Two masks to compare.
+
+    Attributes:
+        reference: Mask that is taken as true, with the study's labels.
+        prediction: Mask that is judged; None stands for a missing prediction.
+        case: Whose they are.
+    """
+
+    reference: Path
+    prediction: Path | None
+    case: ScoredCase
+
+
+class Part(StrEnum):
+    """A metric table."""
+
+    EXAMS = "exams"
+    LEVELS = "levels"
+
+
+@dataclass(frozen=True)
 class MetricFrames:
     """Validated rows of ``evaluation.exam_metrics`` and ``evaluation.level_metrics``."""
 
@@ -53,39 +77,32 @@ class MetricFrames:
     levels: pd.DataFrame
 
 
-def score_case(
-    reference_path: Path,
-    prediction_path: Path | None,
-    case: ScoredCase,
-    *,
-    with_surfaces: bool = True,
-    with_levels: bool = True,
-) -> MetricFrames:
-    """Returns the metric rows of one exam and predictor: two of the whole structures, 32 of levels.
+def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> MetricFrames:
+    """Returns the metric rows of some pairs: two of the whole structures each, 32 of levels.
 
     Args:
-        reference_path: Mask that is taken as true, with the study's labels.
-        prediction_path: Mask that is judged; None stands for a missing prediction.
-        case: Whose they are.
-        with_surfaces: Whether surface distances are measured too; without, their columns are empty.
-        with_levels: Whether levels are measured too; they take most of the time.
+        pairs: Masks and whose they are.
+        parts: Tables to make; the others are empty.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
+        TableError: An exam stands twice for one predictor and set.
     """
-    score = score_masks(reference_path, prediction_path, with_surfaces=with_surfaces, with_levels=with_levels)
-    identity = asdict(case)
-    exams = [
-        {
-            **identity,
-            "structure": structure.value,
-            **asdict(measured),
-            **asdict(score.surfaces.get(structure, NOTHING_TO_MEASURE)),
-            "diagonal_mm": score.diagonal_mm,
-        }
-        for structure, measured in score.overlap.items()
-    ]
-    levels = [{**identity, **_level_columns(level)} for level in score.levels]
+    scratch = PairScratch()
+    exams: list[dict[str, object]] = []
+    levels: list[dict[str, object]] = []
+    for pair in pairs:
+        score = score_masks(
+            pair.reference,
+            pair.prediction,
+            with_surfaces=Part.EXAMS in parts,
+            with_levels=Part.LEVELS in parts,
+            scratch=scratch,
+        )
+        identity = asdict(pair.case)
+        if Part.EXAMS in parts:
+            exams += [{**identity, **_structure_columns(score, structure)} for structure in score.overlap]
+        levels += [{**identity, **_level_columns(level)} for level in score.levels]
     return MetricFrames(_frame(ExamMetrics, exams), _frame(LevelMetrics, levels))
 
 
@@ -102,6 +119,16 @@ def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
         validate(ExamMetrics, pd.concat([part.exams for part in parts], ignore_index=True)),
         validate(LevelMetrics, pd.concat([part.levels for part in parts], ignore_index=True)),
     )
+
+
+def _structure_columns(score: MaskScore, structure: Structure) -> dict[str, object]:
+    """Returns the columns of one structure."""
+    return {
+        "structure": structure.value,
+        **asdict(score.overlap[structure]),
+        **asdict(score.surfaces[structure]),
+        "diagonal_mm": score.diagonal_mm,
+    }
 
 
 def _level_columns(level: LevelScore) -> dict[str, object]:

@@ -12,7 +12,7 @@ import pytest
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import CSpineError, TableError
 from cspine_assets.domain.evaluation.mask_score import score_masks
-from cspine_assets.domain.evaluation.score import ScoredCase, concat_frames, score_case
+from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, concat_frames, score_pairs
 
 CASE = ScoredCase(
     exam_id="593973-000001_Study-MR-1_Series-4",
@@ -24,6 +24,10 @@ CASE = ScoredCase(
     split_sha256="s",
     annotation_provenance="expert",
 )
+
+
+def score_case(reference, prediction, *parts):
+    return score_pairs([ScoredPair(reference, prediction, CASE)], parts=parts or tuple(Part))
 
 
 def write(path, array):
@@ -41,7 +45,7 @@ def example_mask(body=1, disc=2):
 
 def test_an_exam_has_two_rows_of_overlap_and_32_of_levels(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
-    frames = score_case(path, path, CASE)
+    frames = score_case(path, path)
     assert frames.exams["dice_volumetric"].tolist() == [1.0, 1.0]
     assert frames.levels.groupby(["view", "protocol", "structure"]).size().tolist() == [6, 7, 6, 7, 6]
     assert set(frames.levels["exam_id"]) == {CASE.exam_id}
@@ -49,20 +53,27 @@ def test_an_exam_has_two_rows_of_overlap_and_32_of_levels(tmp_path):
 
 def test_every_level_row_has_either_a_dice_or_a_reason(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
-    levels = score_case(path, path, CASE).levels
+    levels = score_case(path, path).levels
     assert (levels["dice"].notna() ^ levels["reason"].notna()).all()
 
 
 def test_overlap_can_be_scored_without_levels(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
-    frames = score_case(path, path, CASE, with_levels=False)
+    frames = score_case(path, path, Part.EXAMS)
     assert len(frames.exams) == 2
     assert frames.levels.empty
 
 
+def test_levels_can_be_scored_without_the_rest(tmp_path):
+    path = write(tmp_path / "mask.nii.gz", example_mask())
+    frames = score_case(path, path, Part.LEVELS)
+    assert frames.exams.empty
+    assert len(frames.levels) == 32
+
+
 def test_a_missing_prediction_is_a_row_and_not_a_gap(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
-    frames = score_case(path, None, CASE)
+    frames = score_case(path, None)
     assert frames.exams["status"].tolist() == ["missed", "missed"]
     assert frames.exams["dice_volumetric"].tolist() == [0.0, 0.0]
 
@@ -92,7 +103,7 @@ def test_a_mask_without_any_of_the_labels_is_an_error_and_not_an_empty_mask(tmp_
 
 def test_an_exam_scored_twice_is_refused(tmp_path):
     path = write(tmp_path / "mask.nii.gz", example_mask())
-    frames = score_case(path, path, CASE)
+    frames = score_case(path, path)
     with pytest.raises(TableError):
         concat_frames([frames, frames])
 

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.evaluation.mask_score import score_masks
-from cspine_assets.domain.evaluation.score import ScoredCase, score_case
+from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.evaluation.surface import measure_surfaces
 from cspine_assets.domain.lake import Lake
 from cspine_assets.domain.tables.evaluation import ExamMetrics
@@ -142,7 +142,7 @@ def test_infinite_distances_survive_the_lake_and_the_database(tmp_path: Path):
     mask[1:4, 1:4, 1:3] = 1
     nib.save(nib.Nifti1Image(mask, np.diag([*ANISOTROPIC, 1.0])), tmp_path / "mask.nii.gz")
     case = ScoredCase("e", "p", "test", None, "2d", "demo", "s", "expert")
-    frame = score_case(tmp_path / "mask.nii.gz", None, case, with_levels=False).exams
+    frame = score_pairs([ScoredPair(tmp_path / "mask.nii.gz", None, case)], parts=[Part.EXAMS]).exams
     lake = Lake(tmp_path / "lake")
     lake.write(ExamMetrics, frame)
     stored = lake.read(ExamMetrics)
