@@ -20,8 +20,10 @@ from cspine_assets.cli import (
     doctor,
     download,
     materialize,
+    model,
     phantom,
     predict,
+    prediction,
     publications,
     score,
     sql,
@@ -46,6 +48,8 @@ app.command()(convert.convert)
 app.command()(predict.predict)
 app.command()(score.score)
 app.command()(compare.compare)
+app.command()(prediction.prediction)
+app.add_typer(model.model, name="model")
 app.command()(phantom.phantom)
 app.command()(download.download)
 app.command()(doctor.doctor)

@@ -18,3 +18,18 @@ HomeOption = Annotated[
         show_default=False,
     ),
 ]
+
+DisableTtaOption = Annotated[
+    bool | None,
+    typer.Option("--disable-tta/--no-disable-tta", help="Do not average over mirrored copies: faster, a little worse."),
+]
+StepSizeOption = Annotated[
+    float | None, typer.Option("--step-size", help="Step of the sliding window, as a share of the patch.")
+]
+SaveProbabilitiesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--save-probabilities/--no-save-probabilities",
+        help="Also keep probabilities (.npz, .pkl) beside the mask, as nnU-Net does.",
+    ),
+]

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cspine_assets.cli.options import HomeOption
+from cspine_assets.cli.options import DisableTtaOption, HomeOption, SaveProbabilitiesOption, StepSizeOption
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cspine_assets.defs.resources import Study
+    from cspine_assets.nnunet.postprocessing import Postprocessing
+    from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True)
+class _Applied:
+    """Models, and how they are applied."""
+
+    models: Sequence[Model]
+    settings: PredictionSettings
+    postprocessing: Mapping[Predictor, Postprocessing]
+    is_demo: bool
 
 
 def predict(
     scan: Annotated[Path, typer.Argument(help="A NIfTI file, or a DICOM series as a folder or zip.")],
     out: Annotated[Path, typer.Option(help="Mask to write (.nii.gz); 1 vertebral bodies, 2 intervertebral discs.")],
     home: HomeOption = None,
+    model: Annotated[
+        str | None, typer.Option(help="An imported model, instead of the home's own; see cspine model list.")
+    ] = None,
+    disable_tta: DisableTtaOption = None,
+    step_size: StepSizeOption = None,
+    save_probabilities: SaveProbabilitiesOption = None,
 ) -> None:
-    """Segment a scan with all trained folds of the home; the mask has exactly the scan's geometry."""
+    """Segment a scan with all trained folds of the home or an imported model; the mask has the scan's own geometry."""
     import tempfile
 
     from rich.console import Console
@@ -37,15 +60,21 @@ def predict(
     if not out.name.endswith(NIFTI_ENDINGS):
         raise CSpineError(f"--out {out}: expected a name ending in .nii.gz or .nii.")
     study = Study(Home(home_root(str(home) if home else None)))
+    anew = {"disable_tta": disable_tta, "step_size": step_size, "save_probabilities": save_probabilities}
+    applied = _imported(study, model, anew) if model else _own(study, anew)
     with tempfile.TemporaryDirectory(prefix="cspine-predict-") as folder:
         volume = _as_nifti(scan, Path(folder))
         raw = Path(folder) / "mask.nii.gz"
-        _predict(study, volume, raw)
+        _predict(study, applied, volume, raw, console)
         mask = read_mask(raw)
         write_mask(out, mask.array.astype("uint8"), like=volume)
+        for kept in (raw.with_name("mask.npz"), raw.with_name("mask.pkl")):
+            if kept.exists():
+                stem = out.name.removesuffix(".gz").removesuffix(".nii")
+                shutil.copyfile(kept, out.with_name(stem + kept.suffix))
     found = {structure.value: int((mask.array == label).sum()) for structure, label in LABELS.items()}
     console.print(f"{out}: " + ", ".join(f"{name} {count} voxels" for name, count in found.items()))
-    if study.settings.profile == "demo":
+    if applied.is_demo:
         console.print("[bold yellow]A demo model drew this mask: it shows that the way works, and is no result.[/]")
 
 
@@ -60,23 +89,59 @@ def _as_nifti(scan: Path, folder: Path) -> Path:
     return converted
 
 
-def _predict(study: Study, volume: Path, mask: Path) -> None:
-    from cspine_assets.domain.tables.nnunet import FOLDS
+def _own(study: Study, anew: Mapping[str, object]) -> _Applied:
+    """Returns the home's own models, as the study applies them."""
+    from cspine_assets.domain.tables.nnunet import FOLDS, PostprocessingChoice
     from cspine_assets.nnunet import dataset
-    from cspine_assets.nnunet.devices import leased_slot, training_slots
-    from cspine_assets.nnunet.prediction import model_of, predict_scan
+    from cspine_assets.nnunet.choosing import chosen_options
+    from cspine_assets.nnunet.prediction import model_of
+    from cspine_assets.nnunet.prediction_settings import changed
     from cspine_assets.nnunet.profiles import Configuration
 
-    models = [
-        model_of(study.nnunet_folders, str(dataset.ANNOTATED), configuration, FOLDS) for configuration in Configuration
-    ]
-    with leased_slot(study.home.leases, training_slots()) as slot:
+    return _Applied(
+        [
+            model_of(study.nnunet_folders, str(dataset.ANNOTATED), name, FOLDS, profile=study.profile)
+            for name in Configuration
+        ],
+        changed(study.prediction_choices, anew).settings(study.profile),
+        chosen_options(study.read(PostprocessingChoice)),
+        is_demo=study.settings.profile == "demo",
+    )
+
+
+def _imported(study: Study, name: str, anew: Mapping[str, object]) -> _Applied:
+    """Returns an imported model, applied as its card says; without one, as nnU-Net does by default."""
+    from cspine_assets.nnunet.imported import read_record, trusted_models
+    from cspine_assets.nnunet.prediction_settings import PredictionChoices, changed
+    from cspine_assets.nnunet.profiles import FULL
+
+    models = trusted_models(study.home.imported_models, name)
+    card = read_record(study.home.imported_models, name).card
+    said = {"disable_tta": card.disable_tta, "step_size": card.step_size} if card else {}
+    choices = changed(changed(PredictionChoices(), said), anew)
+    return _Applied(
+        models, choices.settings(FULL), card.postprocessing if card else {}, is_demo=bool(card and card.warning)
+    )
+
+
+def _predict(study: Study, applied: _Applied, volume: Path, mask: Path, console: Console) -> None:
+    from cspine_assets.nnunet.devices import leased_slot
+    from cspine_assets.nnunet.messages import described_message
+    from cspine_assets.nnunet.prediction import predict_scan
+    from cspine_assets.nnunet.process import Supervision
+
+    lease = leased_slot(study.home.leases, study.slots, what="prediction of a scan")
+    with lease as slot, console.status("loading the models") as status:
         predict_scan(
-            models,
+            applied.models,
             volume,
             mask,
-            disable_tta=study.profile.disable_tta,
-            step_size=study.profile.step_size,
+            settings=applied.settings,
+            postprocessing=applied.postprocessing,
             slot=slot,
-            log_path=study.home.logs / "predict-scan.log",
+            supervision=Supervision(
+                log_path=study.home.logs / "predict-scan.log",
+                on_message=lambda message: status.update(described_message(message)),
+                heartbeat_timeout_s=study.prediction_choices.silence_s,
+            ),
         )

@@ -6,9 +6,11 @@ backfill cannot do. Change it when the way of running changes; what is stale is 
 
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import groupby
@@ -19,7 +21,7 @@ import psutil
 
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
-from cspine_assets.defs.partitions import patients, register_predictors
+from cspine_assets.defs.partitions import lake_partition, patients, register_predictors
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.stages import (
     Order,
@@ -38,6 +40,7 @@ from cspine_assets.domain.workers import each_in_workers
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 DRIVER_TAG = "cspine/driver"
+COUNT_EVERY_S = 2.0
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -58,7 +61,7 @@ class StageReport:
 
 @dataclass
 class Watcher:
-    """Whom the driver tells how far it is; every call comes from the driver's own thread."""
+    """Whom the driver tells how far it is; ``advanced`` may be called from a thread of the driver's."""
 
     began: Callable[[Stage], None] = lambda _stage: None
     advanced: Callable[[int], None] = lambda _done: None
@@ -190,12 +193,10 @@ def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
     if not stage.keys:
         yield from _run(task.home, task.instance, assets, task.tags).errors
     elif stage.tables[0].partitions_def is patients:
-        done = 0
-        for first, last, count in _stretches(stage.keys, task.instance):
-            tags = {**task.tags, RANGE_START: first, RANGE_END: last}
-            yield from _run(task.home, task.instance, assets, tags).errors
-            done += count
-            watcher.advanced(done)
+        with _counted(task.home, stage, watcher):
+            for first, last, _ in _stretches(stage.keys, task.instance):
+                tags = {**task.tags, RANGE_START: first, RANGE_END: last}
+                yield from _run(task.home, task.instance, assets, tags).errors
     elif fail_alone(stage.tables[0]) or not _takes_a_device(assets[0]):
         for done, key in enumerate(stage.keys, start=1):
             outcome = _run(task.home, task.instance, assets, task.tags, key)
@@ -203,6 +204,27 @@ def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
             watcher.advanced(done)
     else:
         yield from _run_in_workers(task, stage, assets, watcher)
+
+
+@contextmanager
+def _counted(home: Home, stage: Stage, watcher: Watcher) -> Iterator[None]:
+    """Tells meanwhile how many patients of a stage are written: one range run holds many, and may take a day."""
+    (table,) = (item.table for item in stage.tables)
+    paths = [home.lake.path(table, lake_partition(key)) for key in stage.keys]
+    began, over = time.time(), threading.Event()
+
+    def count() -> None:
+        while not over.wait(COUNT_EVERY_S):
+            watcher.advanced(sum(path.exists() and path.stat().st_mtime >= began for path in paths))
+
+    counting = threading.Thread(target=count, daemon=True, name="count-patients")
+    counting.start()
+    try:
+        yield
+    finally:
+        over.set()
+        counting.join()
+        watcher.advanced(len(paths))
 
 
 def _takes_a_device(key: dg.AssetKey) -> bool:

@@ -12,7 +12,7 @@ from cspine_assets.domain.tables.benchmark import ExternalMetrics, ExternalPredi
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds, TrainingLog
-from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles
+from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles, FoldPredictions
 
 patients = dg.DynamicPartitionsDefinition(name="patient")
 """One key per patient of the cohort; the asset cohort/patients adds them, sorted."""
@@ -55,6 +55,7 @@ CUT: dict[type[Table], dg.PartitionsDefinition] = {
     TrainedFolds: trainings,
     TrainingLog: trainings,
     ExamPredictions: patients,
+    FoldPredictions: folds,
     FoldEnsembles: folds,
     ExamMetrics: patients,
     LevelMetrics: patients,

@@ -21,6 +21,8 @@ from cspine_assets.domain.tables.cohort import Exams, Patients
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.nnunet.devices import Slot
 from cspine_assets.nnunet.environment import NnunetFolders
+from cspine_assets.nnunet.prediction import PredictionSettings
+from cspine_assets.nnunet.prediction_settings import PredictionChoices, read_choices
 from cspine_assets.nnunet.profiles import PROFILES, Profile
 from cspine_assets.nnunet.settings import TrainingSettings, changed, read_settings
 
@@ -90,6 +92,16 @@ class Study:
     def slots(self) -> tuple[Slot, ...]:
         """The places for trainings and predictions."""
         return self.training.slots()
+
+    @cached_property
+    def prediction_choices(self) -> PredictionChoices:
+        """What a person has chosen of the way masks are drawn."""
+        return read_choices(self.home.root)
+
+    @property
+    def prediction_settings(self) -> PredictionSettings:
+        """The way masks are drawn here: the profile's, where nobody has chosen another."""
+        return self.prediction_choices.settings(self.profile)
 
     def read(self, table: type[Table], partitions: list[str] | None = None) -> pd.DataFrame:
         """Returns a table's rows, without those of patients who have left the cohort."""

@@ -75,6 +75,16 @@ class Home:
         return self.root / "nnunet" / "results"
 
     @property
+    def imported_models(self) -> Path:
+        """Models from elsewhere, a folder each with the record of its import."""
+        return self.root / "nnunet" / "imported"
+
+    @property
+    def model_archive(self) -> Path:
+        """The study's own models as one zip, with their card beside it."""
+        return self.root / "nnunet" / "archive"
+
+    @property
     def predictions(self) -> Path:
         """Predicted masks: ``{set}/{predictor}/{exam_id}.nii.gz``."""
         return self.root / "predictions"

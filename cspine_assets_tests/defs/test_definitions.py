@@ -64,7 +64,7 @@ def test_neighbouring_patient_assets_have_different_backfill_policies(graph):
 
 def test_trainings_and_predictions_take_a_slot_of_the_gpu_pool(graph):
     pooled = {key.to_user_string() for key in graph.materializable_asset_keys if "gpu" in graph.get(key).pools}
-    assert pooled == {"nnunet/trained_folds", "prediction/exam_predictions", "prediction/fold_ensembles"}
+    assert pooled == {"nnunet/trained_folds", "prediction/exam_predictions", "prediction/fold_predictions"}
 
 
 def test_the_schedule_and_the_sensor_are_off_until_switched_on():

@@ -1,16 +1,26 @@
+import pickle
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
+from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import child_environment
+from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
+from cspine_assets.nnunet.messages import CasePredicted, CaseStage
+from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import (
     PredictionCase,
+    PredictionSettings,
     Predictor,
     mask_path,
     model_of,
@@ -18,9 +28,13 @@ from cspine_assets.nnunet.prediction import (
     predict_scan,
 )
 from cspine_assets.nnunet.profiles import Configuration
-from cspine_assets_tests.nnunet.tiny import CPU, train
+from cspine_assets_tests.nnunet.tiny import CPU, TINY, train
 
-PREDICT, ENSEMBLE = (Path(sys.executable).parent / name for name in ("nnUNetv2_predict", "nnUNetv2_ensemble"))
+PREDICT, ENSEMBLE, APPLY = (
+    Path(sys.executable).parent / f"nnUNetv2_{name}" for name in ("predict", "ensemble", "apply_postprocessing")
+)
+SETTINGS = PredictionSettings(disable_tta=True, step_size=0.5)
+KEEP_LARGEST = {Predictor.ENSEMBLE: Postprocessing.KEEP_LARGEST}
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +43,15 @@ pytestmark = pytest.mark.slow
 def models(planned_study, uninterrupted):
     """A fold of each configuration; their quality does not matter here."""
     train(planned_study, configuration=Configuration.FULL_RESOLUTION)
-    return [model_of(planned_study.folders, str(ANNOTATED), name, [0]) for name in Configuration]
+    return [model_of(planned_study.folders, str(ANNOTATED), name, [0], profile=TINY) for name in Configuration]
 
 
 @pytest.fixture(scope="module")
 def predicted(planned_study, models, tmp_path_factory):
-    """Both test cases and a broken one, predicted; the result, the messages and the folder."""
+    """Both test cases and a broken one, predicted; the result, the messages and the folder.
+
+    With probabilities, and the ensemble's masks with postprocessing: both are compared with nnU-Net's commands.
+    """
     folder = tmp_path_factory.mktemp("predicted")
     broken = folder / "broken.nii.gz"
     broken.write_bytes(b"no NIfTI file")
@@ -46,8 +63,8 @@ def predicted(planned_study, models, tmp_path_factory):
         models,
         cases,
         folder,
-        disable_tta=True,
-        step_size=0.5,
+        settings=SETTINGS.model_copy(update={"save_probabilities": True}),
+        postprocessing=KEEP_LARGEST,
         slot=CPU,
         supervision=planned_study.supervision("predict", heard.append),
     )
@@ -59,14 +76,35 @@ def test_a_case_that_fails_is_told_and_does_not_stop_the_others(predicted, plann
     assert result.predicted == tuple(case.case_id for case in planned_study.cases if case.part == "test")
     assert [failure.case_id for failure in result.failed] == ["broken"]
     assert result.failed[0].reason
-    assert [message.kind for message in heard[1:]] == ["case_predicted", "case_failed", "case_predicted"]
+    outcomes = [message.kind for message in heard if message.kind.startswith("case_") and message.kind != "case_stage"]
+    assert outcomes == ["case_predicted", "case_failed", "case_predicted"]
     assert not any(mask_path(folder, predictor, "broken").exists() for predictor in Predictor)
 
 
-def test_nothing_is_left_beside_the_masks(predicted):
+def test_every_stage_of_a_case_is_told(predicted, planned_study):
+    _, heard, _ = predicted
+    first = next(case.case_id for case in planned_study.cases if case.part == "test")
+    stages = [message.stage for message in heard if isinstance(message, CaseStage) and message.case_id == first]
+    assert [stage for stage, before in zip(stages, [None, *stages], strict=False) if stage != before] == [
+        "reading and preprocessing for 2d",
+        "the networks of 2d",
+        "2d back to the grid of the scan",
+        "writing the mask of 2d",
+        "reading and preprocessing for 3d_fullres",
+        "the networks of 3d_fullres",
+        "3d_fullres back to the grid of the scan",
+        "writing the mask of 3d_fullres",
+        "averaging the configurations",
+        "writing the mask of ensemble",
+    ]
+
+
+def test_masks_lie_beside_the_probabilities_that_were_asked_for_and_nothing_else(predicted, planned_study):
     _, _, folder = predicted
+    ids = [case.case_id for case in planned_study.cases if case.part == "test"]
     for predictor in Predictor:
-        assert all(path.name.endswith("Series-1.nii.gz") for path in (folder / predictor).iterdir())
+        expected = {f"{case_id}{ending}" for case_id in ids for ending in (".nii.gz", ".npz", ".pkl")}
+        assert {path.name for path in (folder / predictor).iterdir()} == expected
 
 
 def test_masks_equal_those_of_nnunets_commands_byte_for_byte(predicted, planned_study, tmp_path):
@@ -82,19 +120,32 @@ def test_masks_equal_those_of_nnunets_commands_byte_for_byte(predicted, planned_
     ]
     assert [process.wait() for process in running] == [0, 0]
     folders = [tmp_path / name for name in Configuration]
-    subprocess.run([ENSEMBLE, "-i", *folders, "-o", tmp_path / "ensemble", "-np", "1"], check=True, **run)
+    subprocess.run([ENSEMBLE, "-i", *folders, "-o", tmp_path / "raw", "-np", "1", "--save_npz"], check=True, **run)
+    rule = [remove_all_but_largest_component_from_segmentation], [{"labels_or_regions": [1, 2]}]
+    (tmp_path / "rule.pkl").write_bytes(pickle.dumps(rule))
+    how = ["-pp_pkl_file", tmp_path / "rule.pkl", "-plans_json", tmp_path / "2d" / "plans.json", "-np", "1"]
+    subprocess.run([APPLY, "-i", tmp_path / "raw", "-o", tmp_path / "ensemble", *how], check=True, **run)
     for predictor in Predictor:
         theirs = sorted((tmp_path / predictor).glob("*.nii.gz"))
         assert len(theirs) == 2
         for path in theirs:
             assert (folder / predictor / path.name).read_bytes() == path.read_bytes()
+    for ours in (folder / "ensemble").glob("*.npz"):
+        theirs = np.load(tmp_path / "raw" / ours.name)["probabilities"]
+        assert np.array_equal(np.load(ours)["probabilities"], theirs)
+        ours_pkl, theirs_pkl = (
+            load_pickle(str(folder_ / ours.with_suffix(".pkl").name)) for folder_ in (ours.parent, tmp_path / "raw")
+        )
+        assert ours_pkl.keys() == theirs_pkl.keys()
 
 
 def test_one_scan_gets_the_mask_of_the_ensemble_on_its_own_grid(predicted, models, planned_study, tmp_path):
     _, _, folder = predicted
     case = next(case for case in planned_study.cases if case.part == "test")
     output = tmp_path / "new" / "mask.nii.gz"
-    predict_scan(models, case.image, output, disable_tta=True, step_size=0.5, slot=CPU, log_path=tmp_path / "log")
+    supervision = planned_study.supervision("scan")
+    how = {"settings": SETTINGS, "postprocessing": KEEP_LARGEST, "slot": CPU, "supervision": supervision}
+    predict_scan(models, case.image, output, **how)
     assert output.read_bytes() == mask_path(folder, Predictor.ENSEMBLE, case.case_id).read_bytes()
     assert np.allclose(nib.load(output).affine, nib.load(case.image).affine)
     assert [path.name for path in output.parent.iterdir()] == ["mask.nii.gz"]
@@ -107,10 +158,82 @@ def test_a_scan_that_does_not_exist_and_a_fold_that_is_not_trained_are_named(mod
             models,
             nothing,
             tmp_path / "m.nii.gz",
-            disable_tta=True,
-            step_size=0.5,
+            settings=SETTINGS,
+            postprocessing={},
             slot=CPU,
-            log_path=tmp_path,
+            supervision=planned_study.supervision("scan"),
         )
     with pytest.raises(ModelError, match=r"missing are \[2\]"):
-        model_of(planned_study.folders, str(ANNOTATED), Configuration.FLAT, [0, 2])
+        model_of(planned_study.folders, str(ANNOTATED), Configuration.FLAT, [0, 2], profile=TINY)
+
+
+def inputs_of(models, case) -> PredictionCase:
+    common = fingerprint_models(models, SETTINGS, {})
+    return PredictionCase(case_id=case.case_id, image=case.image, inputs=fingerprint_case(common, "its volume"))
+
+
+def test_a_prediction_that_is_ended_loses_the_case_in_flight_and_no_other(models, planned_study, tmp_path):
+    cases = [inputs_of(models, case) for case in planned_study.cases if case.part == "test"]
+
+    def stop_after_the_first(message):
+        if isinstance(message, CasePredicted):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_cases(
+            models,
+            cases,
+            tmp_path,
+            settings=SETTINGS,
+            postprocessing={},
+            slot=CPU,
+            supervision=planned_study.supervision("ended", stop_after_the_first),
+        )
+    first, second = cases
+    assert is_finished(tmp_path, first.case_id, first.inputs)
+    assert not is_finished(tmp_path, second.case_id, second.inputs)
+    assert not is_finished(tmp_path, first.case_id, "of another volume")
+    mask_path(tmp_path, Predictor.FLAT, first.case_id).write_bytes(b"another mask")
+    assert not is_finished(tmp_path, first.case_id, first.inputs)
+
+
+def test_other_models_settings_or_postprocessing_are_other_inputs(models):
+    plain = fingerprint_models(models, SETTINGS, {})
+    assert plain == fingerprint_models(models, SETTINGS, {})
+    others = [
+        fingerprint_models(models[:1], SETTINGS, {}),
+        fingerprint_models(models, SETTINGS.model_copy(update={"step_size": 0.25}), {}),
+        fingerprint_models(models, SETTINGS.model_copy(update={"disable_tta": False}), {}),
+        fingerprint_models(models, SETTINGS, KEEP_LARGEST),
+    ]
+    assert len({plain, *others}) == 5
+
+
+def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_study, tmp_path):
+    doomed, good = (case for case in planned_study.cases if case.part == "test")
+    cases = [PredictionCase(case_id=case.case_id, image=case.image) for case in (doomed, good)]
+    cases.insert(0, PredictionCase(case_id="hanging", image=good.image))
+    blows = {"hanging": signal.SIGSTOP, doomed.case_id: signal.SIGKILL}
+
+    def strike(message):
+        if isinstance(message, CaseStage) and message.case_id in blows:
+            for child in psutil.Process().children():
+                if "cspine_assets.nnunet.children.predict" in child.cmdline():
+                    child.send_signal(blows[message.case_id])
+
+    supervision = planned_study.supervision("lost", strike)
+    result = predict_cases(
+        models[:1],
+        cases,
+        tmp_path / "out",
+        settings=SETTINGS,
+        postprocessing={},
+        slot=CPU,
+        supervision=replace(supervision, heartbeat_timeout_s=25),
+    )
+    assert result.predicted == (good.case_id,)
+    hung, died = result.failed
+    assert (hung.case_id, died.case_id) == ("hanging", doomed.case_id)
+    assert hung.reason.startswith("at stage 'reading and preprocessing for 2d'")
+    assert "silent for more than 25 s" in hung.reason
+    assert "killed by signal 9" in died.reason

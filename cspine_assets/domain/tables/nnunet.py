@@ -5,8 +5,9 @@ Add a column when a model needs to say more of itself. How nnU-Net is run stands
 
 from __future__ import annotations
 
-from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
-from cspine_assets.domain.tables.evaluation import PROFILES, SPLIT
+from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
+from cspine_assets.domain.tables.evaluation import PROFILES, SPLIT, STRUCTURES
+from cspine_assets.domain.tables.prediction import POSTPROCESSINGS, PREDICTORS
 
 CONFIGURATIONS = ("2d", "3d_fullres")
 FOLDS = (0, 1, 2, 3, 4)
@@ -127,3 +128,53 @@ class TrainingLog(Table):
 
         name = "nnunet.training_log"
         unique = ["configuration", "fold", "epoch"]
+
+
+class PostprocessingChoice(Table):
+    """One row per predictor, option and structure: what each postprocessing scores on cross-validation.
+
+    Keep-largest keeps the largest connected piece of bodies and discs together. It is chosen where the mean Dice of
+    both structures grows and neither structure's falls. Structure macro is the mean of both.
+    """
+
+    predictor: Text = column("2d, 3d_fullres, or their ensemble", isin=PREDICTORS)
+    option: Text = column("What is done to the masks: none or keep_largest", isin=POSTPROCESSINGS)
+    structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
+    profile: Text = column("Profile of the models; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
+    n: Integer = column("Exams with a Dice", ge=0)
+    mean_dice: Number = column("Mean volumetric Dice over exams", nullable=True, ge=0, le=1)
+    exams_changed: Integer = column("Exams whose mask the option changes", ge=0)
+    exams_better: Integer = column("Exams whose Dice the option raises", ge=0)
+    exams_worse: Integer = column("Exams whose Dice the option lowers", ge=0)
+    chosen: Truth = column("Whether the option is applied to the predictor's masks")
+    reason: Text = column("Why it was chosen, or not")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.postprocessing"
+        unique = ["predictor", "option", "structure"]
+
+
+class ModelArchive(Table):
+    """One row: all trained folds of both configurations as nnU-Net's own zip, with a model card in it."""
+
+    path: Text = column("Zip file, relative to the home")
+    sha256: Text = column("SHA-256 of the zip")
+    size_bytes: Integer = column("Size of the zip", unit="bytes", ge=1)
+    files: Integer = column("Entries in the zip", ge=1)
+    configurations: Text = column("nnU-Net configurations in it, joined by a comma")
+    folds: Text = column("Folds of each, joined by a comma")
+    profile: Text = column("Profile of the models; demo models are for trying out, never for results", isin=PROFILES)
+    data_fingerprint: Text = column("SHA-256 over the contents of the training cases")
+    split_sha256: Text = column(SPLIT)
+    training_cases: Integer = column("Exams that the models learned from", ge=1)
+    licence: Text = column("Licence of the models, in the words of whoever exported them")
+    card: Text = column("Readable model card, relative to the home")
+
+    class Config:
+        """Name and key."""
+
+        name = "nnunet.model_archive"
+        unique = ["path"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,22 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
 
+from cspine_assets.nnunet.children.pulse import Pulse
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
-from cspine_assets.nnunet.prediction import Model, Predictor, PredictRequest
+from cspine_assets.nnunet.prediction import Model, PredictionCase, Predictor, PredictRequest
+from cspine_assets.nnunet.profiles import Configuration
 
 
 @dataclass(frozen=True)
 class PredictedMask:
-    """A mask in nnU-Net's axis order, with what its writer needs to place it in space."""
+    """A mask in nnU-Net's axis order, with what its writer needs to place it in space.
+
+    Probabilities have shape (labels, slices, rows, columns).
+    """
 
     predictor: Predictor
     mask: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
     properties: dict[str, Any]
     writer: Any
 
@@ -44,45 +49,64 @@ class _Part:
 class LoadedModels:
     """The networks of a request, loaded once."""
 
-    def __init__(self, request: PredictRequest) -> None:
-        self._predictors = [(model.configuration, _load(model, request)) for model in request.models]
+    def __init__(self, request: PredictRequest, pulse: Pulse) -> None:
+        self._pulse = pulse
+        self._predictors = [(model.configuration, _load(model, request, pulse)) for model in request.models]
 
-    def predict(self, image: Path) -> Iterator[PredictedMask]:
+    def predict(self, case: PredictionCase) -> Iterator[PredictedMask]:
         """The masks of one volume, first the configurations', then the ensemble's if there are two."""
         total: NDArray[np.float32] | None = None
         first: _Part | None = None
         for configuration, predictor in self._predictors:
-            part = _predict(predictor, image)
+            part = _predict(predictor, configuration, case, self._pulse)
             writer = predictor.plans_manager.image_reader_writer_class()
-            yield PredictedMask(Predictor(configuration), part.mask, part.properties, writer)
+            yield PredictedMask(Predictor(configuration), part.mask, part.probabilities, part.properties, writer)
             # nnU-Net's ensemble command adds in this order and this precision
             total = part.probabilities.astype(np.float32) if total is None else total + part.probabilities
             first = first or part
         if total is not None and first is not None and len(self._predictors) > 1:
-            mask = predictor.label_manager.convert_probabilities_to_segmentation(total / len(self._predictors))
-            yield PredictedMask(Predictor.ENSEMBLE, mask, first.properties, writer)
+            self._pulse.stage(case.case_id, "averaging the configurations")
+            total /= len(self._predictors)
+            mask = predictor.label_manager.convert_probabilities_to_segmentation(total)
+            yield PredictedMask(Predictor.ENSEMBLE, mask, total, first.properties, writer)
 
 
-def _load(model: Model, request: PredictRequest) -> nnUNetPredictor:
-    predictor = nnUNetPredictor(
-        tile_step_size=request.step_size,
+class _BeatingPredictor(nnUNetPredictor):  # type: ignore[misc]  # nnU-Net has no types
+    """nnU-Net's predictor, with a sign of life at every tile."""
+
+    pulse: Pulse
+
+    @torch.inference_mode()
+    def _internal_maybe_mirror_and_predict(self, x: torch.Tensor) -> torch.Tensor:
+        self.pulse.beat()
+        tile: torch.Tensor = super()._internal_maybe_mirror_and_predict(x)
+        return tile
+
+
+def _load(model: Model, request: PredictRequest, pulse: Pulse) -> _BeatingPredictor:
+    predictor = _BeatingPredictor(
+        tile_step_size=request.settings.step_size,
         use_gaussian=True,
-        use_mirroring=not request.disable_tta,
+        use_mirroring=not request.settings.disable_tta,
         perform_everything_on_device=request.device == "cuda",
         device=torch.device(request.device),
         allow_tqdm=False,
     )
+    predictor.pulse = pulse
     predictor.initialize_from_trained_model_folder(str(model.model_folder), model.folds, FINAL_CHECKPOINT)
     return predictor
 
 
-def _predict(predictor: nnUNetPredictor, image: Path) -> _Part:
+def _predict(predictor: _BeatingPredictor, name: Configuration, case: PredictionCase, pulse: Pulse) -> _Part:
     configuration = predictor.configuration_manager
+    pulse.stage(case.case_id, f"reading and preprocessing for {name}")
     data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
-        [str(image)], None, predictor.plans_manager, configuration, predictor.dataset_json
+        [str(case.image)], None, predictor.plans_manager, configuration, predictor.dataset_json
     )
+    pulse.stage(case.case_id, f"the networks of {name}")
     logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().numpy()
     compute_gaussian.cache_clear()
+    pulse.stage(case.case_id, f"{name} back to the grid of the scan")
     mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
         logits,
         predictor.plans_manager,

@@ -1,0 +1,306 @@
+"""Models that travel: as nnU-Net's own zip, and back in without trusting what comes."""
+
+import json
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet import imported
+from cspine_assets.nnunet.archive import write_archive
+from cspine_assets.nnunet.dataset import ANNOTATED
+from cspine_assets.nnunet.environment import NnunetFolders, child_environment
+from cspine_assets.nnunet.imported import (
+    RECORD_FILE,
+    import_archive,
+    read_record,
+    read_records,
+    trust_model,
+    trusted_models,
+)
+from cspine_assets.nnunet.model_card import CardMetric, ModelCard, readable, study_labels
+from cspine_assets.nnunet.postprocessing import Postprocessing
+from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor, model_of, predict_scan
+from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets_tests.nnunet.tiny import CPU, TINY
+
+EXPORT, INSTALL = (
+    Path(sys.executable).parent / f"nnUNetv2_{name}"
+    for name in ("export_model_to_zip", "install_pretrained_model_from_zip")
+)
+FLAT = "Dataset108_CSpineSeg/nnUNetTrainer__nnUNetPlans__2d"
+DESCRIPTION = {
+    "channel_names": {"0": "T2"},
+    "labels": {"background": 0, "vertebrae": 1, "disc": 2},
+    "file_ending": ".nii.gz",
+}
+
+
+def card(checkpoints: dict[str, str]) -> ModelCard:
+    return ModelCard(
+        dataset=str(ANNOTATED),
+        profile="demo",
+        warning="DEMO MODEL",
+        configurations={"2d": (0,)},
+        training_cases=4,
+        training_patients=4,
+        data_fingerprint="d" * 64,
+        split_sha256="s" * 64,
+        annotation_provenance={"expert": 4},
+        labels=study_labels(),
+        disable_tta=True,
+        step_size=0.5,
+        postprocessing={Predictor.FLAT: Postprocessing.KEEP_LARGEST},
+        metrics=(
+            CardMetric(
+                set_name="cv",
+                predictor="2d",
+                structure="macro",
+                metric="dice_volumetric",
+                n=2,
+                mean=0.5,
+                sd_sample=None,
+                median=0.5,
+            ),
+        ),
+        licence="CC BY-NC 4.0",
+        versions={"nnunetv2": "2.8.1"},
+        checkpoints=checkpoints,
+    )
+
+
+@pytest.fixture
+def model(tmp_path) -> Model:
+    """What looks like a trained fold; its checkpoint is no pickle, so that whoever loads it fails."""
+    folder = tmp_path / "results" / FLAT
+    (folder / "fold_0" / "validation").mkdir(parents=True)
+    (folder / "plans.json").write_text("{}")
+    (folder / "dataset.json").write_text(json.dumps(DESCRIPTION))
+    (folder / "dataset_fingerprint.json").write_text("{}")
+    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"weights" * 1000)
+    (folder / "fold_0" / "progress.png").write_bytes(b"picture")
+    (folder / "fold_0" / "debug.json").write_text('{"hostname": "a machine"}')
+    summary = {"mean": {"1": {"Dice": 0.9}}, "metric_per_case": [{"prediction_file": "593973-000001.nii.gz"}]}
+    (folder / "fold_0" / "validation" / "summary.json").write_text(json.dumps(summary))
+    return Model(configuration=Configuration.FLAT, model_folder=folder, folds=(0,))
+
+
+@pytest.fixture
+def archive(model, tmp_path) -> Path:
+    return write_archive([model], tmp_path / "model.zip", card).path
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    return tmp_path / "home" / "imported"
+
+
+def spoilt(archive: Path, name: str, content: bytes = b"x", **info) -> Path:
+    """The archive with one entry more."""
+    entry = zipfile.ZipInfo(name)
+    for key, value in info.items():
+        setattr(entry, key, value)
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(entry, content)
+    return archive
+
+
+def rewritten(archive: Path, name: str, content: bytes, compress_type: int = zipfile.ZIP_DEFLATED) -> Path:
+    """The archive with another content of one entry."""
+    with zipfile.ZipFile(archive) as opened:
+        contents = {one: opened.read(one) for one in opened.namelist()}
+    with zipfile.ZipFile(archive, "w", compress_type) as opened:
+        for one, old in contents.items():
+            opened.writestr(one, content if one == name else old)
+    return archive
+
+
+def test_the_archive_holds_the_model_its_card_and_nothing_of_a_patient(archive):
+    with zipfile.ZipFile(archive) as opened:
+        names, everything = opened.namelist(), b"".join(opened.read(name) for name in opened.namelist())
+        summary = json.loads(opened.read(f"{FLAT}/fold_0/validation/summary.json"))
+    assert f"{FLAT}/fold_0/checkpoint_final.pth" in names
+    assert {"Dataset108_CSpineSeg/model_card.json", "Dataset108_CSpineSeg/MODEL_CARD.md"} <= set(names)
+    assert summary == {"mean": {"1": {"Dice": 0.9}}, "metric_per_case": []}
+    assert b"593973" not in everything
+    assert b"a machine" not in everything
+
+
+def test_the_same_models_give_the_same_bytes(model, archive, tmp_path):
+    again = write_archive([model], tmp_path / "again.zip", card)
+    assert again.path.read_bytes() == archive.read_bytes()
+    assert again.size_bytes == archive.stat().st_size
+
+
+def test_the_readable_card_says_what_a_reader_has_to_know():
+    text = readable(card({}))
+    for part in (
+        "DEMO MODEL",
+        "CC BY-NC 4.0",
+        "4 drawn by expert",
+        "2d: keep_largest",
+        "d" * 64,
+        "| cv | 2d | macro |",
+    ):
+        assert part in text
+
+
+def test_a_model_without_a_file_is_not_archived(model, tmp_path):
+    (model.model_folder / "fold_0" / "progress.png").unlink()
+    with pytest.raises(ModelError, match=r"progress\.png"):
+        write_archive([model], tmp_path / "out" / "model.zip", card)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_imported_model_stands_in_its_folder_with_its_card_and_without_trust(archive, place):
+    record = import_archive(archive, place, name="theirs", trust=False)
+    assert read_records(place) == [record]
+    assert record.configurations == {Configuration.FLAT: (0,)}
+    assert record.card == card(record.card.checkpoints)
+    assert set(record.left_out) >= {f"{FLAT}/fold_0/progress.png", "Dataset108_CSpineSeg/MODEL_CARD.md"}
+    assert (place / "theirs" / FLAT / "fold_0" / "checkpoint_final.pth").read_bytes() == b"weights" * 1000
+    with pytest.raises(ModelError, match="code"):
+        trusted_models(place, "theirs")
+
+
+def test_it_predicts_once_it_is_trusted_and_is_still_what_was_imported(archive, place):
+    import_archive(archive, place, name=None, trust=False)
+    assert trust_model(place, "model").trusted
+    (one,) = trusted_models(place, "model")
+    assert (one.configuration, one.folds) == (Configuration.FLAT, (0,))
+    (place / "model" / FLAT / "fold_0" / "checkpoint_final.pth").write_bytes(b"other weights")
+    with pytest.raises(ModelError, match="not as it was imported"):
+        trusted_models(place, "model")
+
+
+def test_an_unknown_model_is_named_with_those_that_are_there(archive, place):
+    import_archive(archive, place, name="theirs", trust=True)
+    with pytest.raises(ModelError, match=r"none called 'others'; there are: theirs"):
+        read_record(place, "others")
+
+
+def test_a_model_of_the_same_name_is_replaced_on_request_only(archive, place):
+    import_archive(archive, place, name="theirs", trust=True)
+    with pytest.raises(ModelError, match="--replace"):
+        import_archive(archive, place, name="theirs", trust=False)
+    assert not import_archive(archive, place, name="theirs", trust=False, replace=True).trusted
+
+
+def test_an_archive_without_a_card_and_with_pickles_is_taken_without_them(archive, place):
+    with zipfile.ZipFile(archive) as opened:
+        contents = {one: opened.read(one) for one in opened.namelist() if "card" not in one.lower()}
+    contents["Dataset108_CSpineSeg/ensembles/a/postprocessing.pkl"] = b"code"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for one, content in contents.items():
+            opened.writestr(one, content)
+    record = import_archive(archive, place, name="stock", trust=False)
+    assert record.card is None
+    assert not list(place.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: spoilt(path, "../outside.txt"), "points outside"),
+        (lambda path: spoilt(path, f"{FLAT}/../../../plans.json"), "points outside"),
+        (lambda path: spoilt(path, "/etc/outside"), "points outside"),
+        (lambda path: spoilt(path, "C:\\outside"), "points outside"),
+        (
+            lambda path: spoilt(
+                path, f"{FLAT}/fold_1/checkpoint_final.pth", external_attr=(stat.S_IFLNK | 0o777) << 16
+            ),
+            "link",
+        ),
+        (lambda path: spoilt(path, f"{FLAT}/PLANS.json"), "comes twice"),
+        (lambda path: spoilt(path, "Dataset109_Other/T__P__3d_fullres/plans.json"), "one dataset"),
+        (lambda path: spoilt(path, "Dataset108_CSpineSeg/Other__P__2d/plans.json"), "one dataset"),
+        (lambda path: spoilt(path, "Dataset108_CSpineSeg/T__P__3d_fullres/plans.json"), r"no dataset\.json"),
+        (lambda path: rewritten(path, f"{FLAT}/fold_0/checkpoint_final.pth", bytes(10**7)), "no weights do that"),
+        (
+            lambda path: rewritten(path, f"{FLAT}/dataset.json", b'{"labels": {"background": 0, "a": 1}}'),
+            "expected labels",
+        ),
+        (lambda path: rewritten(path, f"{FLAT}/dataset.json", b"[" * 10**5), "no JSON"),
+        (lambda path: rewritten(path, "Dataset108_CSpineSeg/model_card.json", b"{}"), "card cannot be understood"),
+        (lambda path: path.write_bytes(b"no zip"), "expected a whole zip"),
+        (lambda path: path.write_bytes(path.read_bytes()[:2000]), "expected a whole zip"),
+        (lambda path: path.unlink(), "there is none"),
+    ],
+)
+def test_an_archive_that_cannot_be_trusted_to_unpack_leaves_nothing_behind(archive, place, tmp_path, spoil, said):
+    spoil(archive)
+    before = {path for path in tmp_path.rglob("*") if place not in path.parents and path != place}
+    with pytest.raises(ModelError, match=said):
+        import_archive(archive, place, name="theirs", trust=True)
+    after = {path for path in tmp_path.rglob("*") if place not in path.parents and path != place}
+    assert after <= before | {place.parent}
+    assert not place.exists() or list(place.iterdir()) == []
+
+
+def test_torn_content_is_noticed(archive, place):
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"checkpoint_final.pth") + 40
+    content[start : start + 8] = b"\0" * 8
+    archive.write_bytes(content)
+    with pytest.raises(ModelError, match="expected a whole zip"):
+        import_archive(archive, place, name="theirs", trust=True)
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(("limit", "most"), [("MOST_BYTES", 1000), ("MOST_ENTRIES", 3), ("MOST_TEXT_BYTES", 1)])
+def test_an_archive_beyond_the_limits_is_refused(archive, place, monkeypatch, limit, most):
+    monkeypatch.setattr(imported, limit, most)
+    with pytest.raises(ModelError, match=r"at most|too large"):
+        import_archive(archive, place, name="theirs", trust=True)
+
+
+@pytest.mark.parametrize("name", ["../out", "a b", "", ".hidden", "a/b"])
+def test_a_name_that_is_a_path_is_refused(archive, place, name):
+    if name:
+        with pytest.raises(ModelError, match="--name"):
+            import_archive(archive, place, name=name, trust=True)
+    with pytest.raises(ModelError, match="expected an imported model"):
+        read_record(place, name)
+
+
+@pytest.mark.slow
+def test_a_real_model_travels_to_another_home_and_through_nnunets_own_commands(
+    planned_study, uninterrupted, tmp_path, place
+):
+    model = model_of(planned_study.folders, str(ANNOTATED), Configuration.FLAT, [0], profile=TINY)
+    ours = write_archive([model], tmp_path / "ours.zip", card).path
+    theirs = tmp_path / "theirs.zip"
+    environment = child_environment(planned_study.folders, workers=1, augmentation_workers=1)
+    run = {"env": environment, "stdout": subprocess.DEVNULL}
+    subprocess.run([EXPORT, "-d", "108", "-o", theirs, "-c", "2d", "-f", "0"], check=True, **run)
+    with zipfile.ZipFile(ours) as one, zipfile.ZipFile(theirs) as other:
+        own = {"Dataset108_CSpineSeg/model_card.json", "Dataset108_CSpineSeg/MODEL_CARD.md"}
+        assert set(one.namelist()) - own == set(other.namelist()) - {f"{FLAT}/fold_0/debug.json"}
+        same = [name for name in other.namelist() if not name.endswith(("summary.json", "debug.json"))]
+        assert all(one.read(name) == other.read(name) for name in same)
+
+    installed = NnunetFolders.under(tmp_path / "elsewhere")
+    installed.results.mkdir(parents=True)
+    run["env"] = child_environment(installed, workers=1, augmentation_workers=1)
+    subprocess.run([INSTALL, ours], check=True, **run)
+    assert (installed.results / FLAT / "fold_0" / "checkpoint_final.pth").exists()
+
+    case = next(case for case in planned_study.cases if case.part == "test")
+    how = {
+        "settings": PredictionSettings(disable_tta=True, step_size=0.5),
+        "postprocessing": {},
+        "slot": CPU,
+        "supervision": planned_study.supervision("travelled"),
+    }
+    for archive, name in ((ours, "ours"), (theirs, "theirs")):
+        import_archive(archive, place, name=name, trust=True)
+    predict_scan(trusted_models(place, "theirs"), case.image, tmp_path / "there.nii.gz", **how)
+    predict_scan([model], case.image, tmp_path / "here.nii.gz", **how)
+    assert (tmp_path / "there.nii.gz").read_bytes() == (tmp_path / "here.nii.gz").read_bytes()
+    shutil.rmtree(place / "ours")
+    assert (place / "theirs" / RECORD_FILE).exists()
