@@ -114,7 +114,8 @@ def _rows(exams: list[str]) -> pd.DataFrame:
 def _predictions(part: str) -> pd.DataFrame:
     rows = _rows(TESTED if part == "test" else EXAMS[:4])
     paths = [f"predictions/{part}/{row.predictor}/{row.exam_id}.nii.gz" for row in rows.itertuples()]
-    return rows.assign(set=part, fold=[EXAMS.index(exam) % 5 for exam in rows["exam_id"]], status="ok", path=paths)
+    folds = [EXAMS.index(exam) % 5 for exam in rows["exam_id"]]
+    return rows.assign(set=part, fold=folds, postprocessing="none", status="ok", path=paths)
 
 
 def _metrics() -> pd.DataFrame:
