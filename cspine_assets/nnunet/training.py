@@ -145,7 +145,7 @@ def train_fold(
         ModelError: There is no such fold, or the child failed.
     """
     began = time.monotonic()
-    stamp = _stamp(plans, configuration, fold, profile)
+    stamp = stamp_of(plans, configuration, fold, profile)
     folder = model_folder(folders, plans.folder.name, configuration, profile)
     fold_folder = folder / f"fold_{fold}"
     request = TrainRequest(
@@ -250,7 +250,12 @@ def running_trainings(folders: NnunetFolders) -> tuple[Holder, ...]:
     return tuple(holder for holder in map(read_holder, locks) if holder is not None)
 
 
-def _stamp(plans: Plans, configuration: Configuration, fold: int, profile: Profile) -> ModelStamp:
+def stamp_of(plans: Plans, configuration: Configuration, fold: int, profile: Profile) -> ModelStamp:
+    """What a model of this fold is trained from, as things stand.
+
+    Raises:
+        ModelError: There is no such fold.
+    """
     splits = read_splits(plans.folder)
     if not 0 <= fold < len(splits):
         # nnU-Net would silently train on a random share of the cases instead
