@@ -14,6 +14,9 @@ FLOAT_BYTES = 4
 CHECKPOINTS_AT_ONCE = 3
 """The latest, the best, and the one being written aside."""
 
+SMALL_FILES_BYTES = 5_000_000
+"""Logs, plans, the picture of the progress and that of the network."""
+
 PREPROCESSED_VOXEL_BYTES = 6
 """Image as float32 and mask as int16; blosc2 makes less of it."""
 
@@ -52,12 +55,13 @@ def training_need(
     per_parameter = FLOAT_BYTES * (1 + optimizer_states)
     per_voxel = 1 + (FLOAT_BYTES * labels if probabilities else 0)
     checkpoints = CHECKPOINTS_AT_ONCE * parameters * per_parameter
-    total = max(0, checkpoints - standing_bytes) + validation_voxels * per_voxel
+    total = max(0, checkpoints - standing_bytes) + validation_voxels * per_voxel + SMALL_FILES_BYTES
     return DiskNeed(
         total,
         f"{CHECKPOINTS_AT_ONCE} checkpoints x {parameters:,} parameters x {per_parameter} B"
         + (f" - {_readable(standing_bytes)} that stand" if standing_bytes else "")
-        + f" + {validation_voxels:,} validation voxels x {per_voxel} B",
+        + f" + {validation_voxels:,} validation voxels x {per_voxel} B"
+        + f" + {_readable(SMALL_FILES_BYTES)} of logs and pictures",
     )
 
 
