@@ -1,0 +1,111 @@
+"""`cspine training`, `cspine devices`, and the bars that show epochs."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from cspine_assets.cli.app import main
+from cspine_assets.cli.epochs import EpochBars
+from cspine_assets.cli.training import MEANINGS
+from cspine_assets.domain.home import Home
+from cspine_assets.nnunet.devices import leased_slot
+from cspine_assets.nnunet.environment import NnunetFolders
+from cspine_assets.nnunet.holds import held
+from cspine_assets.nnunet.settings import TrainingSettings, read_settings
+from cspine_assets.nnunet.training import LOCK
+
+
+@pytest.fixture
+def cspine(monkeypatch, capsys):
+    """Calls the command and returns its status and all it said."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cspine", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+    return call
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+def test_looking_at_the_settings_of_a_home_makes_none(cspine, home):
+    status, said = cspine("training", "--home", str(home.root))
+    assert status == 0
+    assert "ExperimentPlanner" in said
+    assert not home.root.exists()
+
+
+def test_choices_are_kept_and_taken_back(cspine, home):
+    cspine("training", "--home", str(home.root), "num_epochs=250", "compile=false", "devices=cpu:0,cpu:1")
+    assert read_settings(home.root) == TrainingSettings(num_epochs=250, compile=False, devices=("cpu:0", "cpu:1"))
+    status, said = cspine("training", "--home", str(home.root), "num_epochs=")
+    assert status == 0
+    assert "250" not in said
+    assert read_settings(home.root).num_epochs is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("epochs=3", "expected NAME=VALUE with a name among planner, trainer, num_epochs"),
+        ("num_epochs=many", "num_epochs"),
+        ("devices=gpu:0", "expected a device like cuda:0"),
+        ("trainer=Mine", "expected --trainer-folder"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_clear_error_and_changes_nothing(cspine, home, choice, said):
+    status, told = cspine("training", "--home", str(home.root), choice)
+    assert status == 1
+    assert said in told
+    assert not home.root.exists()
+
+
+def test_every_setting_is_explained():
+    assert MEANINGS.keys() == TrainingSettings.model_fields.keys()
+
+
+def test_devices_shows_who_holds_what_and_how_far_it_is(cspine, home):
+    lock = home.nnunet_results / "Dataset108_CSpineSeg" / "nnUNetTrainer__nnUNetPlans__2d" / LOCK.format(3)
+    slots = TrainingSettings(devices=("cpu:0", "cpu:1")).slots()
+    cspine("training", "--home", str(home.root), "devices=cpu:0,cpu:1")
+    what = "training of 2d fold 3"
+    with leased_slot(home.leases, slots, what=what), held(lock, what) as hold:
+        hold.tell(device="cpu:0", epoch=12, epochs=1000, seconds_left=100_800.0)
+        _, said = cspine("devices", "--home", str(home.root))
+    first, second = (next(line for line in said.splitlines() if device in line) for device in ("cpu:0", "cpu:1"))
+    assert f"process {os.getpid()}" in first
+    assert what in first
+    assert "free" in second
+    assert "12 of 1000" in said
+    assert "28 h 0 min" in said
+    _, said = cspine("devices", "--home", str(home.root))
+    assert "12 of 1000" not in said
+
+
+def test_bars_come_and_go_with_the_trainings(home):
+    folders = NnunetFolders.under(home.root / "nnunet")
+    lock = folders.results / "Dataset108_CSpineSeg" / "nnUNetTrainer__nnUNetPlans__2d" / LOCK.format(0)
+    progress = Progress(console=Console(file=sys.stderr))
+    bars = EpochBars(progress, folders)
+    try:
+        with held(lock, "training of 2d fold 0") as hold:
+            hold.tell(device="cpu:1", epoch=3, epochs=8, seconds_left=50.0)
+            bars.look()
+            (task,) = progress.tasks
+            assert (task.completed, task.total) == (3, 8)
+            assert "cpu:1, 50 s left" in task.description
+        bars.look()
+        assert progress.tasks == []
+    finally:
+        bars.stop()
