@@ -1,6 +1,12 @@
 """The asset of trained folds and its log, run through Dagster on the tiny study."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -18,7 +24,8 @@ from cspine_assets.nnunet.fold_folder import model_folder
 from cspine_assets.nnunet.holds import held
 from cspine_assets.nnunet.profiles import Configuration
 from cspine_assets.nnunet.settings import TrainingSettings, write_settings
-from cspine_assets.nnunet.training import LOCK
+from cspine_assets.nnunet.training import LOCK, running_trainings
+from cspine_assets_tests.nnunet.breakable import family, left_of
 
 KEY = "2d|0"
 
@@ -116,3 +123,33 @@ def test_the_pool_has_as_many_slots_as_there_are_places(home):
 def test_a_run_can_choose_what_the_home_can_except_plans_code_and_devices():
     only_in_the_home = {"planner", "trainer", "devices", "slots_per_device"}
     assert set(TrainingConfig.model_fields) == set(TrainingSettings.model_fields) - only_in_the_home
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM], ids=lambda blow: blow.name)
+def test_a_cancelled_run_ends_the_training_and_its_workers(home, blow):
+    write_settings(home.root, TrainingSettings(num_epochs=50, n_proc_DA=2))
+    with open_instance(home):
+        pass  # the settings of Dagster's instance are written
+    select = ["--select", "key:nnunet/trained_folds", "--partition", KEY, "-m", "cspine_assets.definitions"]
+    run = subprocess.Popen(
+        [Path(sys.executable).with_name("dagster"), "asset", "materialize", *select],
+        env=os.environ | {"CSPINE_HOME": str(home.root), "DAGSTER_HOME": str(home.dagster)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        folders = Study(home).nnunet_folders
+        deadline = time.monotonic() + 120
+        while not any(one.epoch for one in running_trainings(folders)):
+            assert run.poll() is None, "the run ended before its first epoch"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        struck = family(run.pid)
+        assert len(struck) >= 3, "the child, and workers that augment"
+        run.send_signal(blow)
+        assert left_of(struck) == []
+        run.wait(timeout=60)
+        assert running_trainings(folders) == ()
+    finally:
+        run.kill()
+        run.wait()
