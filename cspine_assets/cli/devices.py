@@ -51,7 +51,7 @@ def trainings_table(trainings: Sequence[Holder]) -> Table:
     """Returns one row per training of this home that is going on."""
     from rich.table import Table
 
-    from cspine_assets.nnunet.messages import duration
+    from cspine_assets.nnunet.pace import duration
 
     table = Table(title="Trainings of this home", title_justify="left")
     for name in ("what", "device", "epoch", "left", "process", "since"):

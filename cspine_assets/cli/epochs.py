@@ -10,7 +10,7 @@ import threading
 from rich.progress import Progress, TaskID
 
 from cspine_assets.nnunet.environment import NnunetFolders
-from cspine_assets.nnunet.messages import duration
+from cspine_assets.nnunet.pace import duration
 from cspine_assets.nnunet.training import running_trainings
 
 LOOK_SECONDS = 1.0

@@ -25,7 +25,8 @@ from cspine_assets.domain.tables.nnunet import FOLDS, Plans, RawDataset, Trained
 from cspine_assets.nnunet import dataset, plans, training
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.fold_folder import read_record, read_stamp
-from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note, duration, seconds_left
+from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note, seconds_left
+from cspine_assets.nnunet.pace import duration
 from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import Configuration
 

@@ -101,14 +101,6 @@ def seconds_left(message: EpochFinished) -> float:
     return (message.epochs - message.epoch) * message.seconds
 
 
-def duration(seconds: float) -> str:
-    """A duration as people say it: ``40 s``, ``12 min``, ``28 h 5 min``."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def described_message(message: ChildMessage) -> str:
     """What a message tells of where the child is, in a few words: for the error about one that fell silent."""
     match message:

@@ -48,11 +48,11 @@ class Pace:
         each_s = passed_s / self._worked
         line += f", {each_s:.1f} s each"
         left_s = (self._total - self._done) * each_s
-        return f"{line}, about {_duration(left_s)} left" if self._done < self._total else line
+        return f"{line}, about {duration(left_s)} left" if self._done < self._total else line
 
 
-def _duration(seconds: float) -> str:
-    """Returns a duration as people say it."""
+def duration(seconds: float) -> str:
+    """A duration as people say it: ``40 s``, ``12 min``, ``28 h 5 min``."""
     minutes = round(seconds / 60)
     if minutes < 2:
         return f"{seconds:.0f} s"
