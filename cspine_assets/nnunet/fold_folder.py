@@ -84,11 +84,17 @@ def is_complete(fold_folder: Path) -> bool:
     return all((fold_folder / name).is_file() for name in (FINAL_CHECKPOINT, SUMMARY, RECORD_FILE))
 
 
-def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp) -> bool:
-    """Make the folder ready for this training; True if there is nothing left to train."""
+def is_validated(fold_folder: Path, *, probabilities: bool) -> bool:
+    """Whether the validation stands, with the softmax of its cases where it is to be kept."""
+    summary = fold_folder / SUMMARY
+    return summary.is_file() and (not probabilities or any(summary.parent.glob("*.npz")))
+
+
+def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp, *, probabilities: bool = False) -> bool:
+    """Make the folder ready for this training; True if there is nothing left to train and to validate."""
     standing = read_stamp(fold_folder)
     if standing is not None and standing.fingerprint == stamp.fingerprint:
-        return is_complete(fold_folder)
+        return is_complete(fold_folder) and is_validated(fold_folder, probabilities=probabilities)
     if fold_folder.exists():
         _move_aside(fold_folder)
     fold_folder.mkdir(parents=True)

@@ -152,7 +152,7 @@ def train_fold(
         dataset=plans.folder.name, configuration=configuration, fold=fold, profile=profile, device="cpu"
     )
     with held(folder / LOCK.format(fold), f"training of {configuration} fold {fold}") as hold:
-        up_to_date = prepare_fold_folder(fold_folder, stamp)
+        up_to_date = prepare_fold_folder(fold_folder, stamp, probabilities=profile.export_validation_probabilities)
         outcome = None if up_to_date else _trained(request, folders, lease, crew, _telling(hold, supervision))
         record = read_record(fold_folder)
         return TrainedFold(

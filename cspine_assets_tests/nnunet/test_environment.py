@@ -16,3 +16,9 @@ def test_the_callers_nnunet_variables_do_not_reach_a_child_nor_change(tmp_path, 
 def test_nnunets_own_choice_of_augmentation_workers_is_no_variable(tmp_path):
     made = child_environment(NnunetFolders.under(tmp_path), workers=1, augmentation_workers=None)
     assert "nnUNet_n_proc_DA" not in made
+    assert "nnUNet_compile" not in made
+
+
+def test_whether_to_compile_is_said_in_nnunets_words(tmp_path):
+    made = child_environment(NnunetFolders.under(tmp_path), workers=1, augmentation_workers=None, compile_network=False)
+    assert made["nnUNet_compile"] == "false"

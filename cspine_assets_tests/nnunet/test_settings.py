@@ -134,11 +134,15 @@ def test_a_folder_without_code_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_an_own_trainer_follows_its_own_recipe_under_our_supervision(planned_study, own_code, tmp_path):
-    settings = TrainingSettings(trainer=own_trainer("ShortTrainer", own_code), n_proc_DA=0)
+    settings = TrainingSettings(
+        trainer=own_trainer("ShortTrainer", own_code), n_proc_DA=0, export_validation_probabilities=True
+    )
     trained = train(planned_study, profile=settings.applied_to(TINY), results=tmp_path / "results")
     assert trained.model_folder.name == "ShortTrainer__nnUNetPlans__2d"
     assert trained.epochs == 1
     assert (trained.fold_folder / "progress.png").exists()
+    kept = {path.stem for path in (trained.fold_folder / "validation").glob("*.npz")}
+    assert kept == set(planned_study.splits[0].val)
 
 
 @pytest.mark.slow

@@ -139,6 +139,14 @@ def test_an_unvalidated_fold_is_not_complete(copied):
     assert (folder / "checkpoint_final.pth").exists()
 
 
+def test_a_fold_without_the_probabilities_that_are_asked_for_is_not_complete(copied):
+    folder, stamp = copied
+    assert prepare_fold_folder(folder, stamp)
+    assert not prepare_fold_folder(folder, stamp, probabilities=True)
+    (folder / "validation" / "a_case.npz").touch()
+    assert prepare_fold_folder(folder, stamp, probabilities=True)
+
+
 def test_a_complete_fold_of_other_data_is_kept_aside(copied):
     folder, stamp = copied
     other = stamp.model_copy(update={"fingerprint": "of other data"})

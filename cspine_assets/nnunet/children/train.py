@@ -17,7 +17,7 @@ from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
 from cspine_assets.nnunet.disk import DiskNeed, require_free_disk, training_need
 from cspine_assets.nnunet.environment import PREPROCESSED
-from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, RECORD_FILE, SUMMARY, TrainingRecord
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, RECORD_FILE, SUMMARY, TrainingRecord, is_validated
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.profiles import TRAINER
 from cspine_assets.nnunet.training import ResumedFrom, TrainingOutcome, TrainRequest
@@ -51,10 +51,11 @@ def train(request: TrainRequest, emit: entry.Emit) -> TrainingOutcome:
     first_epoch = trainer.current_epoch
     if resumed_from != "final":
         trainer.run_training()
-    if resumed_from != "final" or not (folder / SUMMARY).is_file():
+    probabilities = request.profile.export_validation_probabilities
+    if resumed_from != "final" or not is_validated(folder, probabilities=probabilities):
         with nnunet_pools(request.profile.pools):
             emit(Note(text=f"{_name(request)}: validating"))
-            trainer.perform_actual_validation(request.profile.export_validation_probabilities)
+            trainer.perform_actual_validation(probabilities)
         _make_paths_relative(folder / SUMMARY)
     record = TrainingRecord(device=request.device_name, epochs=tuple(trainer.epochs_so_far()))
     write_text(folder / RECORD_FILE, record.model_dump_json() + "\n")
