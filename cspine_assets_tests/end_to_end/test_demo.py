@@ -23,8 +23,13 @@ from cspine_assets.definitions import defs
 from cspine_assets.defs.jobs import REEVALUATED, reevaluate
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
+from cspine_assets.domain.tables.nnunet import PostprocessingChoice
 from cspine_assets.domain.warehouse.read import query
+from cspine_assets.nnunet.choosing import chosen_options
+from cspine_assets.nnunet.postprocessing import keep_largest
+from cspine_assets.nnunet.prediction import Predictor, mask_path
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
+from cspine_assets_tests.end_to_end.stock_commands import stock_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -135,6 +140,61 @@ def test_a_dicom_series_of_ones_own_is_segmented(demo: DemoRun, tmp_path: Path):
     result = run_cspine("predict", str(series), "--out", str(tmp_path / "mask.nii.gz"), "--home", str(demo.home.root))
     assert result.returncode == 0, result.stderr
     assert nib.load(tmp_path / "mask.nii.gz").ndim == 3
+
+
+def test_masks_of_the_test_exams_are_those_of_nnunets_own_commands(demo: DemoRun, tmp_path: Path):
+    options = chosen_options(demo.home.lake.read(PostprocessingChoice))
+    assert set(options) == set(Predictor)
+    theirs = stock_masks(demo.home, tmp_path, options)
+    for predictor, folder in theirs.items():
+        masks = sorted(folder.glob("*.nii.gz"))
+        assert masks
+        for mask in masks:
+            ours = mask_path(demo.home.predictions / "exams", predictor, mask.name.removesuffix(".nii.gz"))
+            assert ours.read_bytes() == mask.read_bytes(), (predictor, mask.name)
+
+
+def test_the_postprocessing_was_chosen_on_cross_validation_and_applied_to_it(demo: DemoRun):
+    rows = query(
+        demo.home.database,
+        "select e.postprocessing, e.path, p.path as as_predicted from prediction.fold_ensembles e "
+        "join prediction.fold_predictions p using (exam_id, predictor)",
+    )
+    assert len(rows)
+    for row in rows.itertuples():
+        mask, raw = (np.asarray(nib.load(demo.home.absolute(path)).dataobj) for path in (row.path, row.as_predicted))
+        assert np.array_equal(mask, keep_largest(raw) if row.postprocessing == "keep_largest" else raw)
+
+
+def test_finished_predictions_are_not_made_again_when_their_rows_are_lost(demo: DemoRun):
+    logs = {path: path.stat().st_size for path in demo.home.logs.glob("predict-c*.log")}
+    assert logs
+    (demo.home.lake.root / "prediction" / "fold_predictions" / "0.parquet").unlink()
+    result = run_cspine("demo", "--home", str(demo.home.root), timeout=600)
+    assert result.returncode == 0, result.stderr
+    assert "prediction.fold_predictions" in result.stdout
+    assert logs == {path: path.stat().st_size for path in logs}
+
+
+def test_the_models_travel_to_another_home_and_predict_there_once_they_are_trusted(demo: DemoRun, tmp_path: Path):
+    archive, elsewhere = tmp_path / "models.zip", str(tmp_path / "elsewhere")
+    scan = str(next((demo.home.root / "demo_download" / "DukeCSpineSeg_annotation").iterdir()))
+    assert run_cspine("model", "export", str(archive), "--home", str(demo.home.root)).returncode == 0
+    taken = run_cspine("model", "import", str(archive), "--name", "theirs", "--home", elsewhere)
+    assert taken.returncode == 0, taken.stderr
+    assert "Not trusted" in taken.stdout
+    assert "DEMO MODEL" in taken.stdout
+
+    there = ["predict", scan, "--out", str(tmp_path / "there.nii.gz"), "--model", "theirs", "--home", elsewhere]
+    refused = run_cspine(*there)
+    assert refused.returncode == 1
+    assert "cspine model trust theirs" in refused.stderr.replace("\n", " ")
+    assert run_cspine("model", "trust", "theirs", "--home", elsewhere).returncode == 0
+    accepted = run_cspine(*there)
+    assert accepted.returncode == 0, accepted.stderr
+    assert "demo model" in accepted.stdout
+    run_cspine("predict", scan, "--out", str(tmp_path / "here.nii.gz"), "--home", str(demo.home.root))
+    assert (tmp_path / "there.nii.gz").read_bytes() == (tmp_path / "here.nii.gz").read_bytes()
 
 
 @needs_real_data
