@@ -64,7 +64,7 @@ def postprocessing(_context: dg.AssetExecutionContext, study: Study) -> Made:
         FoldSummary,
         SummaryOnTest,
     ],
-    version="1",
+    version="2",
     kinds=("nnunet", "zip"),
 )
 def model_archive(_context: dg.AssetExecutionContext, study: Study) -> Made:
