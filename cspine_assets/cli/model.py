@@ -76,6 +76,30 @@ def listed(home: HomeOption = None) -> None:
         Console().print("No model has been imported into this home.")
 
 
+@model.command("predict-test")
+def predict_test(
+    name: Annotated[str, typer.Argument(help="An imported, trusted model.")], home: HomeOption = None
+) -> None:
+    """Predict the study's test exams by an imported model, so that it is ranked beside our own."""
+    from rich.console import Console
+
+    from cspine_assets.defs.imported_masks import predict_test_exams
+    from cspine_assets.defs.resources import Study
+    from cspine_assets.nnunet.messages import described_message
+
+    console = Console(highlight=False, soft_wrap=True)
+    study = Study(_home(home))
+    with console.status("loading the models") as status:
+        failed = predict_test_exams(study, name, lambda message: status.update(described_message(message)))
+    for failure in failed:
+        console.print(f"[red]{failure.case_id}[/]: {failure.reason}")
+    console.print(
+        f"Its masks lie in {study.home.external_predictions / name}; `cspine materialize` scores and ranks them."
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
 def _home(home: Path | None) -> Home:
     from cspine_assets.defs.resources import home_root
     from cspine_assets.domain.home import Home

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cspine_assets.defs.resources import Study
-    from cspine_assets.nnunet.postprocessing import Postprocessing
-    from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor
+    from cspine_assets.nnunet.application import Application
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
-
-
-@dataclass(frozen=True)
-class _Applied:
-    """Models, and how they are applied."""
-
-    models: Sequence[Model]
-    settings: PredictionSettings
-    postprocessing: Mapping[Predictor, Postprocessing]
-    is_demo: bool
 
 
 def predict(
@@ -53,6 +41,7 @@ def predict(
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.home import Home
     from cspine_assets.domain.volume import read_mask, write_mask
+    from cspine_assets.nnunet.application import imported_application
 
     console = Console()
     if not scan.exists():
@@ -61,7 +50,7 @@ def predict(
         raise CSpineError(f"--out {out}: expected a name ending in .nii.gz or .nii.")
     study = Study(Home(home_root(str(home) if home else None)))
     anew = {"disable_tta": disable_tta, "step_size": step_size, "save_probabilities": save_probabilities}
-    applied = _imported(study, model, anew) if model else _own(study, anew)
+    applied = imported_application(study.home.imported_models, model, anew) if model else _own(study, anew)
     with tempfile.TemporaryDirectory(prefix="cspine-predict-") as folder:
         volume = _as_nifti(scan, Path(folder))
         raw = Path(folder) / "mask.nii.gz"
@@ -89,16 +78,17 @@ def _as_nifti(scan: Path, folder: Path) -> Path:
     return converted
 
 
-def _own(study: Study, anew: Mapping[str, object]) -> _Applied:
+def _own(study: Study, anew: Mapping[str, object]) -> Application:
     """Returns the home's own models, as the study applies them."""
     from cspine_assets.domain.tables.nnunet import FOLDS, PostprocessingChoice
     from cspine_assets.nnunet import dataset
+    from cspine_assets.nnunet.application import Application
     from cspine_assets.nnunet.choosing import chosen_options
     from cspine_assets.nnunet.prediction import model_of
     from cspine_assets.nnunet.prediction_settings import changed
     from cspine_assets.nnunet.profiles import Configuration
 
-    return _Applied(
+    return Application(
         [
             model_of(study.nnunet_folders, str(dataset.ANNOTATED), name, FOLDS, profile=study.profile)
             for name in Configuration
@@ -109,22 +99,7 @@ def _own(study: Study, anew: Mapping[str, object]) -> _Applied:
     )
 
 
-def _imported(study: Study, name: str, anew: Mapping[str, object]) -> _Applied:
-    """Returns an imported model, applied as its card says; without one, as nnU-Net does by default."""
-    from cspine_assets.nnunet.imported import read_record, trusted_models
-    from cspine_assets.nnunet.prediction_settings import PredictionChoices, changed
-    from cspine_assets.nnunet.profiles import FULL
-
-    models = trusted_models(study.home.imported_models, name)
-    card = read_record(study.home.imported_models, name).card
-    said = {"disable_tta": card.disable_tta, "step_size": card.step_size} if card else {}
-    choices = changed(changed(PredictionChoices(), said), anew)
-    return _Applied(
-        models, choices.settings(FULL), card.postprocessing if card else {}, is_demo=bool(card and card.warning)
-    )
-
-
-def _predict(study: Study, applied: _Applied, volume: Path, mask: Path, console: Console) -> None:
+def _predict(study: Study, applied: Application, volume: Path, mask: Path, console: Console) -> None:
     from cspine_assets.nnunet.devices import leased_slot
     from cspine_assets.nnunet.messages import described_message
     from cspine_assets.nnunet.prediction import predict_scan

@@ -5,6 +5,7 @@ One file, because its tests share one finished demo and must run one after the o
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -195,6 +196,27 @@ def test_the_models_travel_to_another_home_and_predict_there_once_they_are_trust
     assert "demo model" in accepted.stdout
     run_cspine("predict", scan, "--out", str(tmp_path / "here.nii.gz"), "--home", str(demo.home.root))
     assert (tmp_path / "there.nii.gz").read_bytes() == (tmp_path / "here.nii.gz").read_bytes()
+
+
+def test_an_imported_model_becomes_a_predictor_on_the_test_exams(demo: DemoRun):
+    archive = next(demo.home.model_archive.glob("*.zip"))
+    home = ["--home", str(demo.home.root)]
+    try:
+        assert run_cspine("model", "import", str(archive), "--name", "theirs", "--trust", *home).returncode == 0
+        predicted = run_cspine("model", "predict-test", "theirs", *home)
+        assert predicted.returncode == 0, predicted.stdout + predicted.stderr
+        masks = sorted((demo.home.external_predictions / "theirs").glob("*.nii.gz"))
+        tested = query(
+            demo.home.database, "select distinct exam_id from prediction.exam_predictions where set = 'test'"
+        )
+        assert {mask.name.removesuffix(".nii.gz") for mask in masks} == set(tested["exam_id"])
+        for mask in masks:
+            assert mask.read_bytes() == (demo.home.predictions / "exams" / "ensemble" / mask.name).read_bytes()
+        card = json.loads((demo.home.external_predictions / "theirs" / "predictor.json").read_text())
+        assert card["settings"]["demo"] is True
+    finally:
+        shutil.rmtree(demo.home.external_predictions / "theirs", ignore_errors=True)
+        shutil.rmtree(demo.home.imported_models / "theirs", ignore_errors=True)
 
 
 @needs_real_data

@@ -1,0 +1,108 @@
+"""An imported model on the study's test exams: its masks become those of an external predictor.
+
+Change it when other exams are to be predicted. External predictors are scored and ranked in group ``evaluation``; how
+a model is applied stands in ``cspine_assets.nnunet``.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from cspine_assets.defs.resources import Study
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.evaluation.external import CARD_FILE
+from cspine_assets.domain.files import fresh_folder_beside, write_text
+from cspine_assets.domain.tables.base import rows_of
+from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.nnunet.application import Application, imported_application, provenance_of
+from cspine_assets.nnunet.devices import leased_slot
+from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
+from cspine_assets.nnunet.imported import read_record
+from cspine_assets.nnunet.messages import CaseFailed, ChildMessage
+from cspine_assets.nnunet.postprocessing import Postprocessing, write_postprocessed
+from cspine_assets.nnunet.prediction import (
+    Prediction,
+    PredictionCase,
+    mask_path,
+    predict_cases,
+    predictors_of,
+)
+from cspine_assets.nnunet.process import Supervision
+
+
+def predict_test_exams(study: Study, name: str, on_message: Callable[[ChildMessage], None]) -> tuple[CaseFailed, ...]:
+    """Predicts the test exams by an imported model, and hands its masks over as an external predictor.
+
+    Finished exams are not predicted again. An exam that cannot be predicted has no mask, and counts as missed where
+    predictors are ranked.
+
+    Returns:
+        The exams that failed.
+
+    Raises:
+        ModelError: The model is not trusted, or the study has no test exams.
+    """
+    application = imported_application(study.home.imported_models, name, {})
+    out = study.home.predictions / "imported" / name
+    cases = _cases(study, application)
+    left = [case for case in cases if not is_finished(out, case.case_id, str(case.inputs))]
+    made = _predict(study, application, left, out, on_message) if left else Prediction(predicted=(), failed=())
+    failed = {failure.case_id for failure in made.failed}
+    predictor = predictors_of(application.models)[-1]
+    with fresh_folder_beside(study.home.external_predictions / name) as folder:
+        for case in cases:
+            if case.case_id not in failed:
+                mask = mask_path(out, predictor, case.case_id)
+                write_postprocessed(Postprocessing.NONE, mask, folder / mask.name)
+        write_text(folder / CARD_FILE, json.dumps(_card(study, name, application), indent=2) + "\n")
+    return made.failed
+
+
+def _cases(study: Study, application: Application) -> list[PredictionCase]:
+    exams = study.read(Splits).query("part == 'test'").merge(study.usable_volumes(), on="exam_id")
+    if exams.empty:
+        raise ModelError("expected test exams with a volume, there are none. Call `cspine materialize` first.")
+    common = fingerprint_models(application.models, application.settings, application.postprocessing)
+    return [
+        PredictionCase(
+            case_id=row.exam_id,
+            image=study.home.absolute(row.path),
+            inputs=fingerprint_case(common, row.sha256),
+        )
+        for row in rows_of(exams.sort_values("exam_id"))
+    ]
+
+
+def _predict(
+    study: Study,
+    application: Application,
+    cases: list[PredictionCase],
+    out: Path,
+    on_message: Callable[[ChildMessage], None],
+) -> Prediction:
+    with leased_slot(study.home.leases, study.slots, what="prediction by an imported model") as slot:
+        return predict_cases(
+            application.models,
+            cases,
+            out,
+            settings=application.settings,
+            postprocessing=application.postprocessing,
+            slot=slot,
+            supervision=Supervision(
+                log_path=study.home.logs / "predict-imported.log",
+                on_message=on_message,
+                heartbeat_timeout_s=study.prediction_choices.silence_s,
+            ),
+        )
+
+
+def _card(study: Study, name: str, application: Application) -> dict[str, object]:
+    """Returns what the external predictor says of itself."""
+    record = read_record(study.home.imported_models, name)
+    settings = {
+        "disable_tta": application.settings.disable_tta,
+        "step_size": application.settings.step_size,
+        **{f"postprocessing_{predictor}": option.value for predictor, option in application.postprocessing.items()},
+        "demo": application.is_demo,
+    }
+    return {"title": record.dataset, "provenance": provenance_of(record)[:2000], "settings": settings}
