@@ -75,7 +75,7 @@ class Spent:
 
 
 def _profile(matrix: int) -> Profile:
-    """Returns a profile whose networks see a whole slice at once, cost next to nothing, and are trained for a moment."""
+    """Returns a profile whose networks see a whole slice, cost next to nothing and are trained for a moment."""
     networks = {
         Configuration.FLAT: SmallNetwork(
             base_features=2, stages=3, convolutions=1, max_patch_size=(matrix, matrix), batch_size=2
