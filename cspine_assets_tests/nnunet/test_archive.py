@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.nnunet import imported
+from cspine_assets.nnunet import untrusted_archive
 from cspine_assets.nnunet.archive import write_archive
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
@@ -254,7 +254,7 @@ def test_torn_content_is_noticed(archive, place):
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_BYTES", 1000), ("MOST_ENTRIES", 3), ("MOST_TEXT_BYTES", 1)])
 def test_an_archive_beyond_the_limits_is_refused(archive, place, monkeypatch, limit, most):
-    monkeypatch.setattr(imported, limit, most)
+    monkeypatch.setattr(untrusted_archive, limit, most)
     with pytest.raises(ModelError, match=r"at most|too large"):
         import_archive(archive, place, name="theirs", trust=True)
 
