@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from cspine_assets.domain.evaluation.protocols import Verdict
-    from cspine_assets.domain.evaluation.score_pairs import FileComparison, StructureComparison
+    from cspine_assets.domain.evaluation.score_pairs import FileComparison
 
 NAMES_SHOWN = 10
+LEGEND = (
+    "paired: median difference with its bootstrap interval, Wilcoxon signed-rank, rank-biserial effect\n"
+    "paper: difference of medians, Mann-Whitney U, cases taken for unpaired as in the published study"
+)
 
 
 def compare(
@@ -32,8 +34,6 @@ def compare(
     of the median difference, corrected over the structures by Holm; beside it the published study's unpaired one.
     Cases that only one file has are named, and compared with nothing.
     """
-    from rich.console import Console
-
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.evaluation.score_pairs import compare_files
     from cspine_assets.domain.files import write_text
@@ -41,57 +41,45 @@ def compare(
     if out is not None and out.suffix.lower() != ".json":
         raise CSpineError(f"--out {out}: expected a name ending in .json.")
     found = compare_files(a, b, metric=metric, key=key)
-    console = Console()
-    console.print(f"{metric}: a is {a}, b is {b}", soft_wrap=True, highlight=False, markup=False)
-    console.print(comparison_table(found))
-    for line in _left_out(found):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    typer.echo("\n".join([f"{metric}: a is {a}, b is {b}", *comparison_lines(found), *_left_out(found), LEGEND]))
     if out is not None:
         write_text(out, found.as_json() + "\n")
-        console.print(f"{out}: all tests", soft_wrap=True, highlight=False, markup=False)
+        typer.echo(f"{out}: all tests")
 
 
-def comparison_table(found: FileComparison) -> Table:
-    """Returns two lines per structure: the paired protocol, and beneath it the published one."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("structure")
-    table.add_column("protocol")
-    for name in ("n", "median a", "median b", "a - b", "95 % interval", "p", "p (Holm)", "effect", "a > b", "b > a"):
-        table.add_column(name, justify="right", no_wrap=True)
+def comparison_lines(found: FileComparison) -> list[str]:
+    """Returns three lines per structure: who scores what, the paired protocol, and beneath it the published one."""
+    lines = []
     for one in found.structures:
-        wins = (str(one.higher_in_a), str(one.higher_in_b))
-        table.add_row(one.structure, *_cells(one, one.paired), *wins)
-        table.add_row("", *_cells(one, one.paper), "", "")
-    return table
+        lines.append(
+            f"{one.structure}, {one.n} case(s): median {_number(one.median_a)} (a), {_number(one.median_b)} (b); "
+            f"a higher in {one.higher_in_a}, b in {one.higher_in_b}"
+        )
+        lines += [_protocol_line(one.paired), _protocol_line(one.paper)]
+    return lines
 
 
-def _cells(one: StructureComparison, verdict: Verdict) -> list[str]:
-    """Returns the cells of one protocol."""
+def _protocol_line(verdict: Verdict) -> str:
+    """Returns one protocol's findings."""
     test = verdict.comparison
-    interval = "" if test.ci_low is None else f"{_number(test.ci_low)} to {_number(test.ci_high)}"
-    return [
-        verdict.protocol.value,
-        str(one.n),
-        _number(one.median_a),
-        _number(one.median_b),
-        _number(test.median_difference),
-        interval,
-        _p_value(test.p_value),
-        _p_value(verdict.p_value_holm),
-        "" if test.effect_size is None else f"{test.effect_size:+.2f}",
-    ]
+    said = [f"a - b {_number(test.median_difference)}"]
+    if test.ci_low is not None:
+        said[0] += f" ({_number(test.ci_low)} to {_number(test.ci_high)})"
+    said.append(f"p {_p_value(test.p_value)}")
+    if verdict.p_value_holm is not None:
+        said.append(f"Holm {_p_value(verdict.p_value_holm)}")
+    if test.effect_size is not None:
+        said.append(f"effect {test.effect_size:+.2f}")
+    return f"  {verdict.protocol.value:<8}{', '.join(said)}"
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "none" if value is None else f"{value:.4f}"
 
 
 def _p_value(value: float | None) -> str:
     if value is None:
-        return ""
+        return "none"
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 

@@ -43,7 +43,16 @@ def median_interval(values: Values) -> Interval:
     Args:
         values: One per exam, at least two.
     """
-    return _interval(_resampled_medians(values, stream=0))
+    return median_intervals(values[:, None])[0]
+
+
+def median_intervals(columns: Values) -> list[Interval]:
+    """Returns the interval of the median of every column; see ``median_interval``.
+
+    Args:
+        columns: Values of shape (exams, columns), at least two exams.
+    """
+    return _intervals(_resampled_medians(columns, stream=0))
 
 
 def median_difference_interval(first: Values, second: Values) -> Interval:
@@ -64,8 +73,7 @@ def mean_intervals(columns: Values) -> list[Interval]:
     Args:
         columns: Values of shape (exams, columns), at least two exams.
     """
-    means = _draw_counts(len(columns)) @ np.sort(columns, axis=0) / len(columns)
-    return [_interval(column) for column in means.T]
+    return _intervals(_draw_counts(len(columns)) @ np.sort(columns, axis=0) / len(columns))
 
 
 def unpaired_interval(first: Values, second: Values) -> Interval:
@@ -93,8 +101,8 @@ def _medians_of_draws(values: Values, drawn: NDArray[np.int32]) -> Values:
 
 
 def _resampled_medians(values: Values, *, stream: int) -> Values:
-    """Returns the median of each draw from the sorted values."""
-    return _between(np.sort(values), _middle_positions(len(values), stream))
+    """Returns the median of each draw from the sorted values, column by column."""
+    return _between(np.sort(values, axis=0), _middle_positions(len(values), stream))
 
 
 @dataclass(frozen=True)
@@ -151,8 +159,15 @@ def _draws(*sizes: int) -> tuple[NDArray[np.int32], ...]:
 
 def _interval(resampled: Values) -> Interval:
     """Returns the percentile interval of a resampled statistic."""
+    return _intervals(resampled[:, None])[0]
+
+
+def _intervals(resampled: Values) -> list[Interval]:
+    """Returns the percentile interval of each column of resampled statistics; none where one of them is not finite."""
     tail = (1 - CONFIDENCE) / 2
-    if not np.isfinite(resampled).all():
-        return Interval()
-    low, high = stats.quantile(resampled, np.array([tail, 1 - tail])).tolist()
-    return Interval(low, high)
+    finite = np.isfinite(resampled).all(axis=0)
+    ends = stats.quantile(np.where(finite, resampled, 0.0), np.array([[tail], [1 - tail]]), axis=0)
+    return [
+        Interval(float(low), float(high)) if is_finite else Interval()
+        for low, high, is_finite in zip(*ends, np.asarray(finite), strict=True)
+    ]

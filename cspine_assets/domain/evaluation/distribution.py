@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cspine_assets.domain.evaluation.bootstrap import Interval, mean_intervals, median_interval
+from cspine_assets.domain.evaluation.bootstrap import Interval, mean_intervals, median_intervals
 from cspine_assets.domain.evaluation.overlap import Status
 
 Values = NDArray[np.float64]
@@ -80,39 +80,47 @@ def describe_columns(columns: Values, statuses: Sequence[str]) -> list[Distribut
         n_spurious=sum(status == Status.SPURIOUS for status in statuses),
     )
     whole = np.asarray(~np.isnan(columns).any(axis=0))
-    # a mean of all whole columns is one product; a column with gaps draws from fewer exams and goes by itself
-    intervals = iter(_mean_intervals(columns[:, whole]))
+    # whole columns share one product and one look at the draws; one with gaps draws from fewer exams, and goes alone
+    together = iter(_intervals_of(columns[:, whole]))
     found = []
     for column, is_whole in zip(columns.T, whole, strict=True):
         used = column[~np.isnan(column)]
-        interval = next(intervals) if is_whole else _mean_intervals(used[:, None])[0]
-        found.append(_measured(counted, used, interval))
+        found.append(_measured(counted, used, next(together) if is_whole else _intervals_of(used[:, None])[0]))
     return found
 
 
-def _mean_intervals(columns: Values) -> list[Interval]:
-    """Returns an interval per column; of fewer than two exams it is empty."""
-    return mean_intervals(columns) if len(columns) > 1 else [Interval()] * columns.shape[1]
+@dataclass(frozen=True)
+class _Intervals:
+    """Intervals of one column; empty for fewer than two exams."""
+
+    mean: Interval
+    median: Interval
 
 
-def _measured(counted: Distribution, used: Values, mean: Interval) -> Distribution:
+def _intervals_of(columns: Values) -> list[_Intervals]:
+    """Returns the intervals of every column."""
+    if len(columns) < 2 or not columns.shape[1]:
+        return [_Intervals(Interval(), Interval())] * columns.shape[1]
+    pairs = zip(mean_intervals(columns), median_intervals(columns), strict=True)
+    return [_Intervals(mean, median) for mean, median in pairs]
+
+
+def _measured(counted: Distribution, used: Values, intervals: _Intervals) -> Distribution:
     """Returns the distribution of the values that are there."""
     if not used.size:
         return counted
     q1, middle, q3 = np.percentile(used, [25, 50, 75]).tolist()
-    several = used.size > 1
-    median = median_interval(used) if several else Interval()
     return replace(
         counted,
         n_used=len(used),
         mean=float(used.mean()),
-        mean_ci_low=mean.low,
-        mean_ci_high=mean.high,
+        mean_ci_low=intervals.mean.low,
+        mean_ci_high=intervals.mean.high,
         sd=float(used.std()),
-        sd_sample=float(used.std(ddof=1)) if several else None,
+        sd_sample=float(used.std(ddof=1)) if used.size > 1 else None,
         median=middle,
-        median_ci_low=median.low,
-        median_ci_high=median.high,
+        median_ci_low=intervals.median.low,
+        median_ci_high=intervals.median.high,
         q1=q1,
         q3=q3,
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE
+from cspine_assets.domain.evaluation.bootstrap import median_difference_interval
 from cspine_assets.domain.evaluation.flags import Severity
 from cspine_assets.domain.evaluation.protocols import Verdict, judge_as_published, judge_paired
 from cspine_assets.domain.evaluation.rank_tests import Sample
@@ -30,7 +31,8 @@ def level_comparison(level_metrics: pd.DataFrame) -> pd.DataFrame:
 
     The levels of one exam are paired: an exam that is hard is hard at all of them. A level whose name may be wrong
     (severity ``name_unsure``) is not compared and is counted; so is an exam that has no Dice at one of the two.
-    Holm's correction takes the pairs of one set, predictor, structure, view and naming as one family.
+    Holm's correction takes the pairs of one set, predictor, structure, view and naming as one family. The published
+    study drew no bootstrap of levels; the unpaired interval is that of groups, from draws that pairs share.
 
     Args:
         level_metrics: Rows of ``evaluation.level_metrics``.
@@ -82,7 +84,10 @@ def _compare(levels: pd.DataFrame) -> list[dict[str, object]]:
     paired, published = [pair.same_exams for pair in pairs], [pair.all_exams for pair in pairs]
     return [
         _row(pair, compared, verdict)
-        for samples, verdicts in ((paired, judge_paired(paired)), (published, judge_as_published(published)))
+        for samples, verdicts in (
+            (paired, judge_paired(paired)),
+            (published, judge_as_published(published, interval=median_difference_interval)),
+        )
         for pair, compared, verdict in zip(pairs, samples, verdicts, strict=True)
     ]
 

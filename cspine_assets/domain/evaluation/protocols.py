@@ -6,7 +6,7 @@ stands in the modules of each table; the tests themselves in ``rank_tests``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from math import isfinite
@@ -93,15 +93,18 @@ def judge_paired(pairs: Sequence[Sample]) -> list[Verdict]:
     ]
 
 
-def judge_as_published(samples: Sequence[Sample]) -> list[Verdict]:
+def judge_as_published(
+    samples: Sequence[Sample], *, interval: Callable[[Values, Values], Interval] = unpaired_interval
+) -> list[Verdict]:
     """Returns the published study's comparison of each pair, uncorrected as there.
 
     Args:
         samples: Values of a and b, taken for independent.
+        interval: Bootstrap of the medians' difference; the published study's to the last bit, unless another is given.
     """
     return [
         Verdict(Protocol.PAPER, found, None, is_significant(found.p_value))
-        for found in compare_as_published_each(samples)
+        for found in compare_as_published_each(samples, interval=interval)
     ]
 
 
@@ -144,7 +147,9 @@ def compare_as_published(first: Values, second: Values) -> Comparison:
     return compare_as_published_each([Sample(first, second)])[0]
 
 
-def compare_as_published_each(samples: Sequence[Sample]) -> list[Comparison]:
+def compare_as_published_each(
+    samples: Sequence[Sample], *, interval: Callable[[Values, Values], Interval] = unpaired_interval
+) -> list[Comparison]:
     """Returns Mann-Whitney's U test and the unpaired bootstrap of the medians' difference of each pair.
 
     It treats scores of the same exams as two independent samples. Fewer than two exams, or one value throughout,
@@ -152,17 +157,18 @@ def compare_as_published_each(samples: Sequence[Sample]) -> list[Comparison]:
 
     Args:
         samples: Values of a and b, in the order that the bootstrap draws from.
+        interval: Bootstrap of the medians' difference.
     """
     found = []
     for sample, test in zip(samples, mann_whitney_each(samples), strict=True):
         count = min(len(sample.first), len(sample.second))
-        interval = unpaired_interval(sample.first, sample.second) if count > 1 else Interval()
+        drawn = interval(sample.first, sample.second) if count > 1 else Interval()
         found.append(
             Comparison(
                 n=count,
                 median_difference=_finite(_median(sample.first) - _median(sample.second)) if count > 1 else None,
-                ci_low=interval.low,
-                ci_high=interval.high,
+                ci_low=drawn.low,
+                ci_high=drawn.high,
                 statistic=test.statistic if test else None,
                 p_value=test.p_value if test else None,
             )

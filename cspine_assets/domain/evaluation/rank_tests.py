@@ -7,16 +7,15 @@ stands in the modules of each comparison.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 Values = NDArray[np.float64]
-_Item = TypeVar("_Item")
 
 _WILCOXON_EXACT: Final = 50
 _MANN_WHITNEY_EXACT: Final = 8
@@ -56,11 +55,12 @@ def wilcoxon_each(differences: Sequence[Values]) -> list[RankTest | None]:
         differences: One difference per exam; infinite ones have the highest rank.
     """
     found: list[RankTest | None] = [None] * len(differences)
-    for places in _alike(differences, _wilcoxon_kind):
-        tested = stats.wilcoxon(np.stack([differences[place] for place in places]), axis=1)
-        outcomes = zip(places, np.asarray(tested.statistic), np.asarray(tested.pvalue), strict=True)
-        for place, statistic, p_value in outcomes:
-            found[place] = RankTest(float(statistic), float(p_value))
+    for call in _calls([(len(difference),) for difference in differences], exact_up_to=_WILCOXON_EXACT):
+        rows = np.stack([differences[place] for place in call])
+        testable = np.flatnonzero(rows.any(axis=1))
+        if len(testable):
+            tested = stats.wilcoxon(rows[testable], axis=1)
+            _enter(found, [call[row] for row in testable], tested.statistic, tested.pvalue)
     return found
 
 
@@ -71,12 +71,15 @@ def mann_whitney_each(samples: Sequence[Sample]) -> list[RankTest | None]:
     values are one.
     """
     found: list[RankTest | None] = [None] * len(samples)
-    for places in _alike(samples, _mann_whitney_kind):
-        first, second = (np.stack([getattr(samples[place], name) for place in places]) for name in ("first", "second"))
-        tested = stats.mannwhitneyu(first, second, axis=1)
-        outcomes = zip(places, np.asarray(tested.statistic), np.asarray(tested.pvalue), strict=True)
-        for place, statistic, p_value in outcomes:
-            found[place] = RankTest(float(statistic), float(p_value))
+    for call in _calls(
+        [(len(sample.first), len(sample.second)) for sample in samples], exact_up_to=_MANN_WHITNEY_EXACT
+    ):
+        first, second = (np.stack([getattr(samples[place], name) for place in call]) for name in ("first", "second"))
+        one_value = (first == first[:, :1]).all(axis=1) & (second == first[:, :1]).all(axis=1)
+        testable = np.flatnonzero(~one_value)
+        if len(testable):
+            tested = stats.mannwhitneyu(first[testable], second[testable], axis=1)
+            _enter(found, [call[row] for row in testable], tested.statistic, tested.pvalue)
     return found
 
 
@@ -173,26 +176,18 @@ def _rest(design: Values, response: Values) -> float:
     return float(np.sum((response - fitted) ** 2))
 
 
-def _wilcoxon_kind(differences: Values) -> Hashable | None:
-    """Returns what differences must share to be tested in one call, None where there is nothing to test."""
-    if len(differences) < 2 or not differences.any():
-        return None
-    return len(differences) if len(differences) > _WILCOXON_EXACT else object()
-
-
-def _mann_whitney_kind(sample: Sample) -> Hashable | None:
-    """Returns what samples must share to be tested in one call, None where there is nothing to test."""
-    first, second = sample.first, sample.second
-    if min(len(first), len(second)) < 2 or ((first == first[0]).all() and (second == first[0]).all()):
-        return None
-    return (len(first), len(second)) if min(len(first), len(second)) > _MANN_WHITNEY_EXACT else object()
-
-
-def _alike(items: Sequence[_Item], kind: Callable[[_Item], Hashable | None]) -> list[list[int]]:
-    """Returns the places of the items that can be tested in one call, call by call."""
-    calls: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for place, item in enumerate(items):
-        shared = kind(item)
-        if shared is not None:
-            calls[shared].append(place)
+def _calls(sizes: Sequence[tuple[int, ...]], *, exact_up_to: int) -> list[list[int]]:
+    """Returns the places that can be tested in one call, call by call; those with fewer than two values in none."""
+    calls: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, size in enumerate(sizes):
+        if min(size) > 1:
+            alone = () if min(size) > exact_up_to else (place,)
+            calls[(*size, *alone)].append(place)
     return list(calls.values())
+
+
+def _enter(found: list[RankTest | None], places: Sequence[int], statistics: object, p_values: object) -> None:
+    """Puts the outcomes of one call where they belong."""
+    outcomes = zip(places, np.asarray(statistics), np.asarray(p_values), strict=True)
+    for place, statistic, p_value in outcomes:
+        found[place] = RankTest(float(statistic), float(p_value))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import Final
 
@@ -68,8 +69,14 @@ class Rate:
     @property
     def interval(self) -> Interval:
         """Wilson's score interval (1927) of the rate."""
-        found = stats.binomtest(self.count, self.total).proportion_ci(CONFIDENCE, method="wilson")
-        return Interval(float(found.low), float(found.high))
+        return _wilson(self.count, self.total)
+
+
+@lru_cache(maxsize=4096)
+def _wilson(count: int, total: int) -> Interval:
+    """Returns Wilson's interval, kept: scipy tests the rate too, for a millisecond, and groups repeat their counts."""
+    found = stats.binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(found.low), float(found.high))
 
 
 @dataclass(frozen=True)
