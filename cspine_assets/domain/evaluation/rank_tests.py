@@ -56,7 +56,7 @@ def wilcoxon_each(differences: Sequence[Values]) -> list[RankTest | None]:
     """
     found: list[RankTest | None] = [None] * len(differences)
     for call in _calls([(len(difference),) for difference in differences], exact_up_to=_WILCOXON_EXACT):
-        rows = np.stack([differences[place] for place in call])
+        rows = np.array([differences[place] for place in call])
         testable = np.flatnonzero(rows.any(axis=1))
         if len(testable):
             tested = stats.wilcoxon(rows[testable], axis=1)
@@ -74,9 +74,8 @@ def mann_whitney_each(samples: Sequence[Sample]) -> list[RankTest | None]:
     for call in _calls(
         [(len(sample.first), len(sample.second)) for sample in samples], exact_up_to=_MANN_WHITNEY_EXACT
     ):
-        first, second = (np.stack([getattr(samples[place], name) for place in call]) for name in ("first", "second"))
-        one_value = (first == first[:, :1]).all(axis=1) & (second == first[:, :1]).all(axis=1)
-        testable = np.flatnonzero(~one_value)
+        first, second = (np.array([getattr(samples[place], name) for place in call]) for name in ("first", "second"))
+        testable = np.flatnonzero(((first != first[:, :1]).any(axis=1)) | (second != first[:, :1]).any(axis=1))
         if len(testable):
             tested = stats.mannwhitneyu(first[testable], second[testable], axis=1)
             _enter(found, [call[row] for row in testable], tested.statistic, tested.pvalue)
@@ -188,6 +187,6 @@ def _calls(sizes: Sequence[tuple[int, ...]], *, exact_up_to: int) -> list[list[i
 
 def _enter(found: list[RankTest | None], places: Sequence[int], statistics: object, p_values: object) -> None:
     """Puts the outcomes of one call where they belong."""
-    outcomes = zip(places, np.asarray(statistics), np.asarray(p_values), strict=True)
+    outcomes = zip(places, np.asarray(statistics).tolist(), np.asarray(p_values).tolist(), strict=True)
     for place, statistic, p_value in outcomes:
-        found[place] = RankTest(float(statistic), float(p_value))
+        found[place] = RankTest(statistic, p_value)
