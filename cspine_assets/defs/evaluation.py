@@ -176,7 +176,8 @@ def level_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
 def group_metrics(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every metric by sex, age band, race, manufacturer and field strength, and by two of them crossed."""
     frame = describe_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))
-    brief = frame.query("metric == 'dice_volumetric' and predictor == 'ensemble' and not grouping.str.contains(' x ')")
+    brief = frame.query("metric == 'dice_volumetric' and predictor == 'ensemble'")
+    brief = brief[~brief["grouping"].str.contains(" x ", regex=False)]
     columns = ["set_name", "grouping", "group_value", "structure", "n", "median", "median_ci_low", "median_ci_high"]
     return Made(frame, _shown(brief[columns], study.settings.profile))
 
@@ -185,7 +186,7 @@ def group_metrics(_context: dg.AssetExecutionContext, study: Study) -> Made:
 def group_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every group against the largest of its kind: rank test, effect size, at equal volumes, and success rates."""
     frame = compare_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))
-    brief = frame.query("significant or significant_at_equal_volume")
+    brief = frame[(frame["significant"] | frame["significant_at_equal_volume"]).fillna(False)]
     columns = ["set_name", "grouping", "group_value", "reference_value", "predictor", "structure", "metric"]
     found = ["effect_size", "p_value_bh", "effect_size_at_equal_volume", "p_value_bh_at_equal_volume"]
     return Made(frame, _shown(brief[[*columns, *found]].head(50), study.settings.profile))

@@ -171,3 +171,15 @@ def test_one_exam_has_a_mean_and_no_interval_and_none_has_nothing():
     )
     none = describe(np.array([np.nan]), ["both_empty"])
     assert (none.n, none.n_used, none.mean, none.sd, none.q1) == (1, 0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("bodies", "discs", "printed"),
+    [(0.928301, 0.901497, 0.914899), (0.925019, 0.899804, 0.912411), (0.928732, 0.903873, 0.916302)],
+)
+def test_the_macro_mean_is_the_published_studys(metrics_of, bodies, discs, printed):
+    # the printed means of 2d, 3d and ensemble on the test set, and the printed macro-averages (Sci Data 12:1695)
+    spread = np.linspace(-0.05, 0.05, 100)
+    summary = summaries.test_summary(metrics_of({"2d": {BODY: bodies + spread, DISC: discs + spread[::-1]}}))
+    found = row(summary, structure="macro", metric="dice_slice_mean")["mean"]
+    assert found == pytest.approx(printed, abs=1e-6)
