@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, DISTANCES
+from cspine_assets.domain.evaluation.score_file import DISTANCES
+from cspine_assets.domain.evaluation.sets import COMPARED_METRICS
 from cspine_assets.domain.tables.base import rows_of
 
 _SAME: Final = ["predictor", "set_name", "structure", "metric", "profile", "exams_sha256"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.overlap import Status
+from cspine_assets.domain.evaluation.score_file import DISTANCES
 from cspine_assets.domain.tables.base import Table, empty_frame, validate
 
 COMPARED_METRICS: Final = (
@@ -29,9 +30,6 @@ COMPARED_METRICS: Final = (
 
 SUMMARY_METRICS: Final = (*COMPARED_METRICS, "volume_difference_relative")
 """Columns that are summed up: also the one that has a best value in the middle."""
-
-DISTANCES: Final = ("hd95_mm", "assd_mm")
-"""Metrics that are infinite where one mask is empty."""
 
 MACRO: Final = "macro"
 """Structure of a row over both structures."""
