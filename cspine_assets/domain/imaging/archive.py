@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
-from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.compression import checksum, inflate_raw
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _DICOM_MAGIC = b"DICM"
@@ -88,13 +88,15 @@ class _Staging:
     byte_count: int = 0
     ignored_count: int = 0
 
-    def refuse(self, found: str) -> ConversionError:
-        return ConversionError(f"{self.subject}: {found}. Nothing was unpacked from it; fetch the series again.")
+    def refuse(self, cause: Cause, found: str) -> Refusal:
+        return Refusal(cause, f"{self.subject}: {found}. Nothing was unpacked from it; fetch the series again.")
 
     def count_member(self) -> None:
         self.member_count += 1
         if self.member_count > self.limits.members:
-            raise self.refuse(f"expected at most {self.limits.members} files in a series, found more")
+            raise self.refuse(
+                Cause.UNSAFE_ARCHIVE, f"expected at most {self.limits.members} files in a series, found more"
+            )
 
     def next_file(self) -> Path:
         return self.folder / f"{len(self.files) + 1:05d}.dcm"
@@ -125,10 +127,11 @@ def stage_series(
     elif source.is_file():
         _stage_path(source, staging)
     else:
-        raise ConversionError(
+        raise Refusal(
+            Cause.MISSING,
             f"{staging.subject}: expected a zip, a folder or a DICOM file at {source.name}, there is "
             "nothing. "
-            "Fetch the series again."
+            "Fetch the series again.",
         )
     return StagedSeries(folder, tuple(staging.files), staging.ignored_count)
 
@@ -170,7 +173,9 @@ def _stage_zip(stream: BinaryIO, staging: _Staging, *, depth: int) -> None:
                 content = _member(archive, stream, info)
                 _stage_member(content, info.filename, f"file {number} of {len(members)}", staging, depth)
     except _DAMAGED as error:
-        raise staging.refuse(f"expected a whole zip archive, found a damaged one ({type(error).__name__})") from error
+        raise staging.refuse(
+            Cause.DAMAGED, f"expected a whole zip archive, found a damaged one ({type(error).__name__})"
+        ) from error
 
 
 def _check_members(members: list[zipfile.ZipInfo], staging: _Staging) -> None:
@@ -179,19 +184,24 @@ def _check_members(members: list[zipfile.ZipInfo], staging: _Staging) -> None:
         staging.count_member()
         where = f"file {number} of {len(members)} in the archive"
         if _leaves_target(info.filename) or _leaves_target(info.orig_filename):
-            raise staging.refuse(f"{where} has an absolute name or one that leads out of the target folder")
+            raise staging.refuse(
+                Cause.UNSAFE_ARCHIVE, f"{where} has an absolute name or one that leads out of the target folder"
+            )
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise staging.refuse(f"{where} is a link")
+            raise staging.refuse(Cause.UNSAFE_ARCHIVE, f"{where} is a link")
         if info.flag_bits & 1:
-            raise staging.refuse(f"{where} is encrypted")
+            raise staging.refuse(Cause.UNSAFE_ARCHIVE, f"{where} is encrypted")
     limits = staging.limits
     unpacked = sum(info.file_size for info in members)
     packed = sum(info.compress_size for info in members)
     if staging.byte_count + unpacked > limits.total_bytes:
-        raise staging.refuse(f"expected at most {limits.total_bytes} bytes once unpacked, found more")
+        raise staging.refuse(
+            Cause.UNSAFE_ARCHIVE, f"expected at most {limits.total_bytes} bytes once unpacked, found more"
+        )
     if unpacked > limits.ratio_from_bytes and unpacked > limits.ratio * max(packed, 1):
         raise staging.refuse(
-            f"expected at most {limits.ratio:g} unpacked bytes per packed byte, found {unpacked / max(packed, 1):.0f}"
+            Cause.UNSAFE_ARCHIVE,
+            f"expected at most {limits.ratio:g} unpacked bytes per packed byte, found {unpacked / max(packed, 1):.0f}",
         )
     # the sizes stated here hold: zipfile reads no byte beyond them and compares the checksum
     staging.byte_count += unpacked
@@ -225,7 +235,9 @@ def _member(archive: zipfile.ZipFile, stream: BinaryIO, info: zipfile.ZipInfo) -
 def _stage_member(content: bytes, name: str, where: str, staging: _Staging, depth: int) -> None:
     if content.startswith(_ZIP_MAGIC):
         if depth:
-            raise staging.refuse(f"expected archives nested one level at most, {where} is nested deeper")
+            raise staging.refuse(
+                Cause.UNSAFE_ARCHIVE, f"expected archives nested one level at most, {where} is nested deeper"
+            )
         _stage_zip(io.BytesIO(content), staging, depth=depth + 1)
     elif _wanted(name, content[: _DICOM_MAGIC_OFFSET + len(_DICOM_MAGIC)], staging):
         target = staging.next_file()
@@ -245,7 +257,8 @@ def _wanted(name: str, start: bytes, staging: _Staging) -> bool:
         return True
     if base.endswith((".dcm", ".ima")) and not base.startswith("._"):
         raise staging.refuse(
-            f"{len(start)} bytes into a file named as DICOM no DICOM mark was found: it is cut or damaged"
+            Cause.DAMAGED,
+            f"{len(start)} bytes into a file named as DICOM no DICOM mark was found: it is cut or damaged",
         )
     staging.ignored_count += 1
     return False

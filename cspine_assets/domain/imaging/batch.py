@@ -13,6 +13,7 @@ from typing import Final
 
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
 from cspine_assets.domain.imaging.outcome import Failed, Outcome
+from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.scratch import remove_stale_scratch
 from cspine_assets.domain.workers import each_in_workers
 
@@ -65,6 +66,7 @@ def each_converted(
 def _lost(task: ConversionTask) -> Outcome:
     return Failed(
         task.request,
+        Cause.WORKER_DIED,
         f"{task.request.exam_id}: expected a conversion, the worker process died over it twice (out of "
         "memory, or a "
         "crash in a library). Convert it again with fewer workers.",

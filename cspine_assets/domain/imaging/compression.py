@@ -13,8 +13,8 @@ from typing import Final
 
 from isal import igzip, igzip_lib, isal_zlib
 
-from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.files import written_aside
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 LEVEL: Final = 1
 """isal's level: 33 ms for a volume of 448 x 448 x 15 where zlib's level 6 takes 720 ms."""
@@ -93,13 +93,18 @@ def read_nifti_bytes(path: Path, *, subject: str) -> bytes:
             while part := stream.read(_CHUNK_BYTES):
                 content += part
                 if len(content) > LARGEST_VOLUME_BYTES:
-                    raise ConversionError(f"{subject}: expected a volume, {path.name} inflates to over 4 GiB.")
+                    raise Refusal(
+                        Cause.UNSAFE_ARCHIVE, f"{subject}: expected a volume, {path.name} inflates to over 4 GiB."
+                    )
     except FileNotFoundError as error:
-        raise ConversionError(f"{subject}: expected a NIfTI at {path.name}, there is none. Fetch it again.") from error
+        raise Refusal(
+            Cause.MISSING, f"{subject}: expected a NIfTI at {path.name}, there is none. Fetch it again."
+        ) from error
     except (OSError, EOFError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
-        raise ConversionError(
+        raise Refusal(
+            Cause.DAMAGED,
             f"{subject}: expected a whole gzip file, {path.name} is cut short or damaged "
             f"({type(error).__name__}). "
-            "Fetch it again."
+            "Fetch it again.",
         ) from error
     return bytes(content)

@@ -7,7 +7,6 @@ Add an entrance here when series come in a new way. What happens to a series sta
 from __future__ import annotations
 
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.finishing import finish_converted, finish_shipped
 from cspine_assets.domain.imaging.opening import OpenedSeries, open_series
 from cspine_assets.domain.imaging.outcome import Converted, ConvertedVolume, Failed, Outcome
+from cspine_assets.domain.imaging.refusal import Cause, Refusal, cause_of, unexpected_reason
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
@@ -50,7 +50,7 @@ def convert_exam(request: SeriesRequest, destination: Path, scratch: Path) -> Co
     """
     outcome = convert_together([ConversionTask(request, destination)], scratch)[0]
     if isinstance(outcome, Failed):
-        raise ConversionError(outcome.reason)
+        raise Refusal(outcome.cause, outcome.reason)
     return outcome.volume
 
 
@@ -138,7 +138,7 @@ def _volume(
     request = task.request
     if opened is None:
         if request.shipped_nifti is None:
-            raise ConversionError(f"{request.exam_id}: expected a DICOM series or a NIfTI, there is neither.")
+            raise Refusal(Cause.MISSING, f"{request.exam_id}: expected a DICOM series or a NIfTI, there is neither.")
         return finish_shipped(request, request.shipped_nifti, task.destination, folder)
     verdict = opened.verdict
     if isinstance(verdict, ConversionError):
@@ -168,14 +168,7 @@ def _guarded(request: SeriesRequest, findings: tuple[HeaderFinding, ...], step: 
     try:
         return step()
     except ConversionError as error:
-        return Failed(request, str(error), findings)
+        return Failed(request, cause_of(error), str(error), findings)
     # hostile files raise what nobody listed, and a whole cohort waits
     except Exception as error:  # noqa: BLE001
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        # the message is left out: it may quote a header
-        reason = (
-            f"{request.exam_id}: unexpected {type(error).__name__} in "
-            f"{Path(place.filename).name}:{place.lineno}. "
-            "Please report it with a description of the series."
-        )
-        return Failed(request, reason, findings)
+        return Failed(request, Cause.UNEXPECTED, unexpected_reason(request.exam_id, error), findings)

@@ -13,6 +13,7 @@ from cspine_assets.domain.imaging.converter import Produced, converter_name
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.outcome import ConvertedVolume, Origin
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets.domain.imaging.verification import (
@@ -52,9 +53,10 @@ def finish_converted(
     subject = request.exam_id
     if len(produced.files) != 1:
         said = f" It said: {'; '.join(produced.warnings)}." if produced.warnings else ""
-        raise ConversionError(
+        raise Refusal(
+            Cause.CONVERTER,
             f"{subject}: expected one volume from dcm2niix, got {len(produced.files)}.{said} "
-            "The series mixes several pictures or is damaged; fetch it again."
+            "The series mixes several pictures or is damaged; fetch it again.",
         )
     volume = _readable(produced.files[0], f"{subject}: the volume of dcm2niix")
     check_against_headers(volume.geometry, series.grid, subject=subject)
@@ -96,9 +98,9 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
         plain = without_free_text(content)
         placed = has_orientation(content)
     except GeometryError as error:
-        raise ConversionError(f"{subject}: {shipped.name}: {error} Fetch it again.") from error
+        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {shipped.name}: {error} Fetch it again.") from error
     if not placed:
-        raise ConversionError(f"{subject}: expected a qform or sform in {shipped.name}, found neither.")
+        raise Refusal(Cause.UNPLACED, f"{subject}: expected a qform or sform in {shipped.name}, found neither.")
     volume = _unpacked(content, folder, f"{subject}: {shipped.name}")
     check_sagittal(volume.geometry, subject=subject, slice_count=request.expected_instances)
     check_voxels(volume, subject=subject)
@@ -143,9 +145,9 @@ def _readable(file: Path, subject: str) -> Volume:
     except GeometryError as error:
         # the message names a scratch file that is gone when somebody reads it
         found = str(error).removeprefix(f"{file}: ")
-        raise ConversionError(f"{subject}: {found} Fetch the exam again.") from error
+        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {found} Fetch the exam again.") from error
     if abs(float(volume.geometry.voxel_volume_mm3)) < 1e-6:
-        raise ConversionError(f"{subject}: expected voxels with a size, found an affine without one.")
+        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: expected voxels with a size, found an affine without one.")
     return volume
 
 

@@ -27,7 +27,7 @@ from pydicom.filereader import data_element_generator
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 _REQUIRED = (
     "SOPInstanceUID",
@@ -308,8 +308,9 @@ def _missing(header: Header) -> str | None:
     return next((f"no {name}" for name, element in elements.items() if element is None or element.value in empty), None)
 
 
-def _unreadable(subject: str, number: int, count: int, found: str) -> ConversionError:
-    return ConversionError(
+def _unreadable(subject: str, number: int, count: int, found: str) -> Refusal:
+    return Refusal(
+        Cause.DAMAGED,
         f"{subject}: expected a DICOM header of one slice in instance {number} of {count}, found {found}. "
-        "The file is cut, damaged or of another kind; fetch the series again."
+        "The file is cut, damaged or of another kind; fetch the series again.",
     )

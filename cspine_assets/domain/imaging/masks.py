@@ -17,11 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
-from cspine_assets.domain.errors import ConversionError, GeometryError
+from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.imaging.compression import read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.outcome import relative_to_home
+from cspine_assets.domain.imaging.refusal import Cause, Refusal, unexpected_reason
 from cspine_assets.domain.tables.base import column_names, empty_frame, validate
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.volume import Geometry, Volume, read_volume
@@ -48,6 +49,7 @@ class MaskFindings:
     """A mask that was looked at; with a reason, it cannot be used.
 
     Attributes:
+        cause: Kind of the reason.
         path: The mask file; None where there is no usable one.
         labels: Values in the mask, sorted; empty where they could not be read.
         stored_type: Number type on disk once scaled, such as ``uint8``.
@@ -59,6 +61,7 @@ class MaskFindings:
 
     exam_id: str
     patient_id: str | None
+    cause: Cause | None = None
     reason: str | None = None
     path: Path | None = None
     labels: tuple[int, ...] = ()
@@ -99,16 +102,20 @@ def check_mask(
     """
     looked_at = MaskFindings(exam_id, patient_id)
     if mask_path is None:
-        return replace(looked_at, reason=f"{exam_id}: expected a mask, there is none.")
+        return replace(looked_at, cause=Cause.MISSING, reason=f"{exam_id}: expected a mask, there is none.")
     try:
         content = read_nifti_bytes(mask_path, subject=exam_id)
         mask = _read(content, mask_path, exam_id)
         placed = has_orientation(content)
         plain = without_free_text(content)
-    except (ConversionError, GeometryError) as error:
-        return replace(looked_at, reason=str(error))
+    except (Refusal, GeometryError) as error:
+        cause = error.cause if isinstance(error, Refusal) else Cause.NOT_A_VOLUME
+        return replace(looked_at, cause=cause, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - a hostile file raises what nobody listed, and a whole cohort waits
+        return replace(looked_at, cause=Cause.UNEXPECTED, reason=unexpected_reason(exam_id, error))
     if not placed:
-        return replace(looked_at, reason=f"{exam_id}: expected a qform or sform in the mask, found neither.")
+        reason = f"{exam_id}: expected a qform or sform in the mask, found neither."
+        return replace(looked_at, cause=Cause.UNPLACED, reason=reason)
     findings = _examined(looked_at, mask, volume_geometry)
     if not findings.is_ok:
         return findings
@@ -158,22 +165,25 @@ def _examined(looked_at: MaskFindings, mask: Volume, volume_geometry: Geometry) 
     if not np.all(np.isfinite(values)) or np.any(values != np.rint(values)):
         return replace(
             seen,
+            cause=Cause.INTERPOLATED,
             reason=f"{exam_id}: expected labels as whole numbers, found values in between ({stored_type}): "
             "the mask was interpolated. Use the mask as it was drawn.",
         )
     labels = tuple(sorted(int(value) for value in values))
     seen = replace(seen, labels=labels)
-    reason = _label_fault(exam_id, labels)
-    if reason is None and difference is not None:
+    strange = _label_fault(exam_id, labels)
+    if strange is not None:
+        return replace(seen, cause=Cause.STRANGE_LABELS, reason=strange)
+    if difference is not None:
         reason = f"{exam_id}: expected the mask on the volume's grid, found {difference}."
-    if reason is not None:
-        return replace(seen, reason=reason)
+        return replace(seen, cause=Cause.OTHER_GRID, reason=reason)
     counts = {structure: _count(mask.array == label) for structure, label in LABELS.items()}
     missing = [str(structure) for structure, count in counts.items() if count.voxels == 0]
     is_float = not np.issubdtype(mask.array.dtype, np.integer)
     return replace(
         seen,
         counts=counts,
+        cause=Cause.STRUCTURE_MISSING if missing else None,
         reason=f"{exam_id}: expected voxels of every structure, found none of {' and '.join(missing)}."
         if missing
         else None,
@@ -205,6 +215,7 @@ def _row(found: MaskFindings, home: Path) -> dict[str, object]:
         "exam_id": found.exam_id,
         "patient_id": found.patient_id,
         "status": "ok" if found.is_ok else "failed",
+        "cause": None if found.cause is None else str(found.cause),
         "reason": found.reason,
         "path": relative_to_home(found.path, home) if found.path else None,
         "labels": ", ".join(str(label) for label in found.labels[:MOST_LABELS_NAMED]) or None,

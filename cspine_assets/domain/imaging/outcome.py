@@ -16,6 +16,7 @@ import pandas as pd
 
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
+from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets.domain.imaging.verification import ShippedComparison
 from cspine_assets.domain.tables.base import Table, column_names, empty_frame, validate
@@ -77,14 +78,23 @@ class Converted:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exam that has none, with the reason; the headers may have been read far enough for findings."""
+    """An exam that has none, with cause and reason; the headers may have been read far enough for findings."""
 
     request: SeriesRequest
+    cause: Cause
     reason: str
     findings: tuple[HeaderFinding, ...] = ()
 
 
 Outcome: TypeAlias = Converted | Failed
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """An exam whose headers were read for what they hold about a person, and nothing else."""
+
+    request: SeriesRequest
+    findings: tuple[HeaderFinding, ...]
 
 
 def volume_rows(outcomes: Iterable[Outcome], home: Path) -> pd.DataFrame:
@@ -100,12 +110,12 @@ def volume_rows(outcomes: Iterable[Outcome], home: Path) -> pd.DataFrame:
     return _frame(Volumes, [volume_row(outcome, home) for outcome in outcomes])
 
 
-def header_finding_rows(outcomes: Iterable[Outcome]) -> pd.DataFrame:
+def header_finding_rows(outcomes: Iterable[Outcome | Scanned]) -> pd.DataFrame:
     """Returns the rows of ``imaging.header_findings``: none for an exam whose headers hold nothing."""
     return _frame(HeaderFindings, [row for outcome in outcomes for row in finding_rows(outcome)])
 
 
-def finding_rows(outcome: Outcome) -> list[dict[str, object]]:
+def finding_rows(outcome: Outcome | Scanned) -> list[dict[str, object]]:
     """Returns what the headers of one exam hold about a person, as rows that are not validated yet."""
     return [
         {
@@ -132,7 +142,7 @@ def volume_row(outcome: Outcome, home: Path) -> dict[str, object]:
         "series_uid": outcome.request.series_uid,
     }
     if isinstance(outcome, Failed):
-        return {**row, "status": "failed", "reason": outcome.reason}
+        return {**row, "status": "failed", "cause": str(outcome.cause), "reason": outcome.reason}
     volume = outcome.volume
     sizes = {f"size_{axis}": size for axis, size in enumerate(volume.geometry.shape)}
     spacings = {f"spacing_{axis}_mm": mm for axis, mm in enumerate(volume.geometry.spacing_mm)}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.headers import Instance
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.volume import Geometry
 
 ORIENTATION_TOLERANCE = 1e-4
@@ -69,7 +69,9 @@ def check_series(instances: Sequence[Instance], expectation: SeriesExpectation) 
             the patient, series or length expected.
     """
     if not instances:
-        raise ConversionError(f"{expectation.subject}: expected DICOM instances, found none. Fetch the series again.")
+        raise Refusal(
+            Cause.MISSING, f"{expectation.subject}: expected DICOM instances, found none. Fetch the series again."
+        )
     _check_identity(instances, expectation)
     _check_pixels(instances, expectation.subject)
     _check_stack(instances, expectation)
@@ -80,49 +82,54 @@ def _check_identity(instances: Sequence[Instance], expectation: SeriesExpectatio
     subject = expectation.subject
     series = {instance.series_uid for instance in instances}
     if len(series) > 1:
-        raise ConversionError(
+        raise Refusal(
+            Cause.MIXED_SERIES,
             f"{subject}: expected one SeriesInstanceUID, found {len(series)} in {len(instances)} instances. "
-            "Keep one series a folder (a localizer is a series of its own)."
+            "Keep one series a folder (a localizer is a series of its own).",
         )
     if expectation.series_uid is not None and series != {expectation.series_uid}:
-        raise ConversionError(
+        raise Refusal(
+            Cause.WRONG_IDENTITY,
             f"{subject}: expected SeriesInstanceUID {expectation.series_uid}, the headers carry another. "
-            "The archive holds another series; fetch it again."
+            "The archive holds another series; fetch it again.",
         )
     patients = {instance.patient_id for instance in instances}
     if len(patients) > 1:
-        raise ConversionError(f"{subject}: expected one PatientID, found {len(patients)} in one series.")
+        raise Refusal(Cause.MIXED_SERIES, f"{subject}: expected one PatientID, found {len(patients)} in one series.")
     if expectation.patient_id is not None and patients != {expectation.patient_id}:
-        raise ConversionError(
+        raise Refusal(
+            Cause.WRONG_IDENTITY,
             f"{subject}: expected PatientID {expectation.patient_id}, the headers carry another. "
-            "The archive holds another patient's series; fetch it again."
+            "The archive holds another patient's series; fetch it again.",
         )
     modalities = sorted({instance.modality for instance in instances})
     if modalities != ["MR"]:
-        raise ConversionError(f"{subject}: expected modality MR, found {', '.join(modalities) or 'none'}.")
+        raise Refusal(Cause.OTHER_KIND, f"{subject}: expected modality MR, found {', '.join(modalities) or 'none'}.")
 
 
 def _check_pixels(instances: Sequence[Instance], subject: str) -> None:
     if any("MOSAIC" in instance.image_type for instance in instances):
-        raise ConversionError(
+        raise Refusal(
+            Cause.OTHER_KIND,
             f"{subject}: expected one slice an instance, found mosaics (many slices in one picture, a "
             "time series "
-            "of volumes). Choose the sagittal T2-weighted series."
+            "of volumes). Choose the sagittal T2-weighted series.",
         )
     frames = max(instance.frames for instance in instances)
     if frames > 1:
-        raise ConversionError(f"{subject}: expected one slice an instance, found {frames} frames in one.")
+        raise Refusal(Cause.OTHER_KIND, f"{subject}: expected one slice an instance, found {frames} frames in one.")
     if any(instance.samples_per_pixel != 1 for instance in instances):
-        raise ConversionError(f"{subject}: expected grey values, found colour pictures (a screen copy?).")
+        raise Refusal(Cause.OTHER_KIND, f"{subject}: expected grey values, found colour pictures (a screen copy?).")
     matrices = {(instance.rows, instance.columns) for instance in instances}
     if len(matrices) > 1:
         found = " and ".join(f"{rows}x{columns}" for rows, columns in sorted(matrices))
-        raise ConversionError(f"{subject}: expected one matrix, found {found} in one series.")
+        raise Refusal(Cause.MIXED_SERIES, f"{subject}: expected one matrix, found {found} in one series.")
     cut = sum(instance.lacking_bytes > 0 for instance in instances)
     if cut:
-        raise ConversionError(
+        raise Refusal(
+            Cause.DAMAGED,
             f"{subject}: expected whole pixel data, {cut} of {len(instances)} instances are cut short. "
-            "Fetch the series again."
+            "Fetch the series again.",
         )
 
 
@@ -130,23 +137,28 @@ def _check_stack(instances: Sequence[Instance], expectation: SeriesExpectation) 
     subject = expectation.subject
     spacings = np.array([instance.pixel_spacing_mm for instance in instances])
     if np.ptp(spacings, axis=0).max() > 1e-4 or spacings.min() <= 0:
-        raise ConversionError(f"{subject}: expected one positive pixel spacing, found several in one series.")
+        raise Refusal(
+            Cause.MIXED_SERIES, f"{subject}: expected one positive pixel spacing, found several in one series."
+        )
     orientations = np.array([instance.orientation for instance in instances])
     if np.ptp(orientations, axis=0).max() > ORIENTATION_TOLERANCE:
         count = len({tuple(row) for row in np.round(orientations, 3)})
-        raise ConversionError(f"{subject}: expected one slice orientation, found {count} in one series.")
+        raise Refusal(Cause.MIXED_SERIES, f"{subject}: expected one slice orientation, found {count} in one series.")
     parts = {instance.image_type[2] for instance in instances if len(instance.image_type) > 2}
     if {"P", "M"} <= parts:
-        raise ConversionError(f"{subject}: expected one kind of image, found phase and magnitude in one series.")
+        raise Refusal(
+            Cause.MIXED_SERIES, f"{subject}: expected one kind of image, found phase and magnitude in one series."
+        )
     _check_duplicates(instances, subject)
     if expectation.instance_count is not None and len(instances) != expectation.instance_count:
-        raise ConversionError(
+        raise Refusal(
+            Cause.SLICE_COUNT,
             f"{subject}: expected {expectation.instance_count} instances (number_of_instances of the "
             "series), "
-            f"found {len(instances)}. Fetch the series again."
+            f"found {len(instances)}. Fetch the series again.",
         )
     if len(instances) < 2:
-        raise ConversionError(f"{subject}: expected a stack of slices, found a single one.")
+        raise Refusal(Cause.OTHER_KIND, f"{subject}: expected a stack of slices, found a single one.")
 
 
 def _check_duplicates(instances: Sequence[Instance], subject: str) -> None:
@@ -162,7 +174,9 @@ def _check_duplicates(instances: Sequence[Instance], subject: str) -> None:
         cause = f"{echoes} echo times, so {echoes} volumes in one series"
     else:
         cause = "repetitions, so a time series of volumes"
-    raise ConversionError(f"{subject}: expected one slice a position, found {most} at one position ({cause}).")
+    raise Refusal(
+        Cause.REPEATED_SLICES, f"{subject}: expected one slice a position, found {most} at one position ({cause})."
+    )
 
 
 def _geometry(instances: Sequence[Instance], subject: str) -> SeriesGeometry:
@@ -171,12 +185,16 @@ def _geometry(instances: Sequence[Instance], subject: str) -> SeriesGeometry:
     row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     lengths = np.array([np.linalg.norm(row), np.linalg.norm(column)])
     if np.abs(lengths - 1).max() > 1e-3 or abs(float(row @ column)) > 1e-3:
-        raise ConversionError(f"{subject}: expected two unit vectors at right angles as the slice orientation.")
+        raise Refusal(
+            Cause.UNEVEN_SLICES, f"{subject}: expected two unit vectors at right angles as the slice orientation."
+        )
     normal = np.cross(row, column)
     axis = int(np.argmax(np.abs(normal)))
     if axis:
         found = ("sagittal", "coronal", "axial")[axis]
-        raise ConversionError(f"{subject}: expected sagittal slices, found {found} ones. Choose a sagittal series.")
+        raise Refusal(
+            Cause.OTHER_KIND, f"{subject}: expected sagittal slices, found {found} ones. Choose a sagittal series."
+        )
     positions = np.array([instance.position_mm for instance in instances])
     positions = positions[np.argsort(positions @ normal)]
     step = _even_step(positions, normal, subject)
@@ -199,14 +217,16 @@ def _even_step(positions: NDArray[np.float64], normal: NDArray[np.float64], subj
     if np.abs(gaps - median).max() > allowed:
         missing = int(np.sum(gaps > 1.5 * median))
         hint = f"; {missing} gap(s) look like missing slices" if missing else ""
-        raise ConversionError(
+        raise Refusal(
+            Cause.UNEVEN_SLICES,
             f"{subject}: expected even gaps between slices, found {gaps.min():.3f} to {gaps.max():.3f} mm"
-            f"{hint}. Fetch the series again."
+            f"{hint}. Fetch the series again.",
         )
     aside = float(np.abs(steps - gaps[:, None] * normal).max())
     if aside > allowed:
-        raise ConversionError(
-            f"{subject}: expected slices straight behind one another, found them {aside:.3f} mm aside."
+        raise Refusal(
+            Cause.UNEVEN_SLICES,
+            f"{subject}: expected slices straight behind one another, found them {aside:.3f} mm aside.",
         )
     mean: NDArray[np.float64] = (positions[-1] - positions[0]) / len(steps)
     return mean

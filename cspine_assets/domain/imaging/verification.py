@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.volume import Geometry, Volume
 
 CORNER_TOLERANCE_MM = 0.05
@@ -46,26 +46,34 @@ def check_against_headers(found: Geometry, expected: Geometry, *, subject: str) 
         ConversionError: Shape, spacing, axes or position are others.
     """
     if len(found.shape) != 3:
-        raise ConversionError(f"{subject}: expected a volume of 3 axes after conversion, found shape {found.shape}.")
+        raise Refusal(
+            Cause.DIFFERS_FROM_HEADERS,
+            f"{subject}: expected a volume of 3 axes after conversion, found shape {found.shape}.",
+        )
     turned = np.linalg.inv(found.affine[:3, :3]) @ expected.affine[:3, :3]
     signed = np.rint(turned).astype(int)
     is_permutation = np.all(np.abs(signed).sum(axis=0) == 1) and np.all(np.abs(signed).sum(axis=1) == 1)
     if not is_permutation:
-        raise ConversionError(
+        raise Refusal(
+            Cause.DIFFERS_FROM_HEADERS,
             f"{subject}: expected the axes and spacing of the headers ({_words(expected)}), the converter "
             "gave "
-            f"{_words(found)}."
+            f"{_words(found)}.",
         )
     shape = tuple(int(n) for n in np.abs(signed) @ np.array(expected.shape))
     if shape != found.shape:
-        raise ConversionError(f"{subject}: expected {shape} voxels by the headers, the converter gave {found.shape}.")
+        raise Refusal(
+            Cause.DIFFERS_FROM_HEADERS,
+            f"{subject}: expected {shape} voxels by the headers, the converter gave {found.shape}.",
+        )
     offset = np.where(signed.sum(axis=1) < 0, np.array(shape) - 1, 0)
     away = max(_distance(found, expected, signed @ corner + offset, corner) for corner in _corners(expected))
     if away > CORNER_TOLERANCE_MM:
-        raise ConversionError(
+        raise Refusal(
+            Cause.DIFFERS_FROM_HEADERS,
             f"{subject}: expected the grid of the headers ({_words(expected)}), the converter's "
             f"({_words(found)}) "
-            f"lies up to {away:.3f} mm away."
+            f"lies up to {away:.3f} mm away.",
         )
 
 
@@ -83,12 +91,14 @@ def check_sagittal(grid: Geometry, *, subject: str, slice_count: int | None) -> 
     """
     axis = grid.slice_axis
     if grid.spacing_mm[axis] < 0.9 * max(grid.spacing_mm):
-        raise ConversionError(
-            f"{subject}: expected sagittal slices, found voxels longest in another direction ({_words(grid)})."
+        raise Refusal(
+            Cause.OTHER_KIND,
+            f"{subject}: expected sagittal slices, found voxels longest in another direction ({_words(grid)}).",
         )
     if slice_count is not None and grid.shape[axis] != slice_count:
-        raise ConversionError(
-            f"{subject}: expected {slice_count} slices (number_of_instances of the series), found {grid.shape[axis]}."
+        raise Refusal(
+            Cause.SLICE_COUNT,
+            f"{subject}: expected {slice_count} slices (number_of_instances of the series), found {grid.shape[axis]}.",
         )
 
 
@@ -100,9 +110,9 @@ def check_voxels(volume: Volume, *, subject: str) -> None:
     """
     low, high = float(volume.array.min()), float(volume.array.max())
     if not np.isfinite([low, high]).all():
-        raise ConversionError(f"{subject}: expected finite intensities, found infinite ones or no numbers.")
+        raise Refusal(Cause.NO_PICTURE, f"{subject}: expected finite intensities, found infinite ones or no numbers.")
     if low == high:
-        raise ConversionError(f"{subject}: expected a picture, all voxels are {low:g}.")
+        raise Refusal(Cause.NO_PICTURE, f"{subject}: expected a picture, all voxels are {low:g}.")
 
 
 def compare_with_shipped(volume: Volume, shipped: Volume) -> ShippedComparison:

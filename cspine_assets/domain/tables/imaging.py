@@ -13,6 +13,25 @@ _LABELS_TEXT = ", ".join(str(label) for label in sorted(ALLOWED_LABELS))
 
 STATUSES = ("ok", "failed")
 
+FILE_CAUSES = ("missing", "damaged", "unsafe_archive", "not_a_volume", "unplaced", "unexpected")
+"""What can be wrong with any file: absent; cut or corrupt; hostile or too large; no readable 3-D NIfTI; without a qform
+or sform; something that nobody foresaw."""
+
+VOLUME_CAUSES = (
+    *FILE_CAUSES,
+    "wrong_identity",  # of another patient or series than the tables say
+    "mixed_series",  # several series, patients, matrices, orientations or kinds of image in one
+    "other_kind",  # no sagittal stack of MR slices
+    "slice_count",  # more or fewer than number_of_instances
+    "repeated_slices",  # several at one position: echoes, repetitions, copies
+    "uneven_slices",  # a gap between slices, or slices aside of one another
+    "converter",  # dcm2niix did not make one volume of it
+    "differs_from_headers",  # what dcm2niix made lies elsewhere than the headers say
+    "no_picture",  # all voxels alike, or no finite numbers
+    "worker_died",  # twice over this series
+)
+MASK_CAUSES = (*FILE_CAUSES, "interpolated", "strange_labels", "other_grid", "structure_missing", "worker_died")
+
 
 class Volumes(Table):
     """One row per exam of a converted patient: the NIfTI volume, or the reason why there is none."""
@@ -21,6 +40,7 @@ class Volumes(Table):
     patient_id: Text = column("Patient")
     series_uid: Text = column("DICOM SeriesInstanceUID")
     status: Text = column("ok, or failed: then only the reason is given", isin=STATUSES)
+    cause: Text = column(f"Kind of failure: {', '.join(VOLUME_CAUSES)}", nullable=True, isin=VOLUME_CAUSES)
     reason: Text = column("Why the conversion failed: expected and found", nullable=True)
     origin: Text = column(
         "Where the voxels come from: dicom (converted here) or shipped_nifti",
@@ -59,6 +79,7 @@ class Masks(Table):
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
     status: Text = column("ok, or failed: then only the reason is given", isin=STATUSES)
+    cause: Text = column(f"Kind of failure: {', '.join(MASK_CAUSES)}", nullable=True, isin=MASK_CAUSES)
     reason: Text = column("Why the mask cannot be used: expected and found", nullable=True)
     path: Text = column("Mask file, relative to the home", nullable=True)
     labels: Text = column(f"Labels present in the mask, joined by a comma; allowed are {_LABELS_TEXT}", nullable=True)

@@ -85,22 +85,23 @@ def bodies_alone():
 
 
 @pytest.mark.parametrize(
-    ("mask", "affine", "reason"),
+    ("mask", "affine", "cause", "reason"),
     [
-        (interpolated(), AFFINE, "values in between (float32)"),
-        (stranger(), AFFINE, "found also 7"),
-        (drawn() * 0, AFFINE, "found none of vertebral_body and intervertebral_disc"),
-        (bodies_alone(), AFFINE, "found none of intervertebral_disc"),
-        (drawn()[..., :-1], AFFINE, "shape (12, 12, 5) against (12, 12, 4)"),
-        (drawn(), moved(0.01), "origin differs"),
-        (drawn(), AFFINE * np.array([-1, 1, 1, 1]), "direction differs"),
-        (drawn(), AFFINE * np.array([1.01, 1, 1, 1]), "spacing differs"),
-        (np.stack([drawn(), drawn()], axis=-1), AFFINE, "3 axes"),
+        (interpolated(), AFFINE, "interpolated", "values in between (float32)"),
+        (stranger(), AFFINE, "strange_labels", "found also 7"),
+        (drawn() * 0, AFFINE, "structure_missing", "found none of vertebral_body and intervertebral_disc"),
+        (bodies_alone(), AFFINE, "structure_missing", "found none of intervertebral_disc"),
+        (drawn()[..., :-1], AFFINE, "other_grid", "shape (12, 12, 5) against (12, 12, 4)"),
+        (drawn(), moved(0.01), "other_grid", "origin differs"),
+        (drawn(), AFFINE * np.array([-1, 1, 1, 1]), "other_grid", "direction differs"),
+        (drawn(), AFFINE * np.array([1.01, 1, 1, 1]), "other_grid", "spacing differs"),
+        (np.stack([drawn(), drawn()], axis=-1), AFFINE, "not_a_volume", "3 axes"),
     ],
 )
-def test_a_mask_that_does_not_fit_is_refused_and_not_written(mask, affine, reason, tmp_path):
+def test_a_mask_that_does_not_fit_is_refused_and_not_written(mask, affine, cause, reason, tmp_path):
     destination = tmp_path / "home" / "mask.nii.gz"
     found = look(tmp_path, mask, affine, destination=destination)
+    assert found.cause == cause
     assert reason in found.reason
     assert found.path is None
     assert not destination.exists()

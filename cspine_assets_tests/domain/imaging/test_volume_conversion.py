@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import pytest
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_exam, convert_series, convert_together
 from cspine_assets.domain.imaging.outcome import Converted, Failed, Origin, header_finding_rows, volume_rows
-from cspine_assets.domain.imaging.sources import SeriesRequest, request_fingerprint
+from cspine_assets.domain.imaging.refusal import Cause
+from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets.domain.imaging.verification import ShippedComparison
 from cspine_assets_tests.domain.imaging.dicom_series import (
     EXAM,
@@ -226,25 +226,15 @@ def test_rows_fit_their_tables(request_, tmp_path):
     instances[0].PatientBirthDate = "19700101"
     write_series(request_.series, instances)
     good = Converted(convert(request_, tmp_path))
-    bad = Failed(replace(request_, exam_id="other"), "other: expected one thing, found another.")
+    bad = Failed(replace(request_, exam_id="other"), Cause.MISSING, "other: expected one thing, found another.")
     frame = volume_rows([good, bad], tmp_path / "home")
     assert frame["status"].tolist() == ["ok", "failed"]
+    assert frame["cause"].fillna("").tolist() == ["", "missing"]
     assert frame.loc[0, "path"] == "out.nii.gz"
     assert frame.loc[0, "size_2"] == SLICES
     assert frame.loc[1, "reason"].startswith("other: expected")
     assert header_finding_rows([good, bad])["keyword"].tolist() == ["PatientBirthDate"]
     assert header_finding_rows([bad]).empty
-
-
-def test_a_fingerprint_changes_with_content_and_question_alone(request_, tmp_path):
-    before = request_fingerprint(request_, converter="tool 1")
-    moved = request_.series.rename(tmp_path / "moved.zip")
-    assert request_fingerprint(replace(request_, series=moved), converter="tool 1") == before
-    assert request_fingerprint(replace(request_, series=moved), converter="tool 2") != before
-    assert request_fingerprint(replace(request_, series=moved, expected_instances=7), converter="tool 1") != before
-    with zipfile.ZipFile(moved, "a") as archive:
-        archive.writestr("more", b"")
-    assert request_fingerprint(replace(request_, series=moved), converter="tool 1") != before
 
 
 def test_any_scan_is_converted_without_knowing_its_exam(request_, tmp_path):

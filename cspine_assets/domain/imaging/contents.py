@@ -1,0 +1,85 @@
+"""What files hold, as checksums that are remembered: a file that has not changed is not read again.
+
+Add here what tells whether a source is the same as before. Which files a patient's volumes are made from is said by
+the caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+_LINE = re.compile(r"(?P<size>\d+)\t(?P<changed>\d+)\t(?P<sha256>[0-9a-f]{64})\t(?P<location>.+)")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as the disk lists it: while this stays the same, its content is taken to.
+
+    Attributes:
+        location: Its place, through an archive.
+        size_bytes: Its size.
+        changed_ns: When it was last changed.
+    """
+
+    location: str
+    size_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class ContentMemory:
+    """SHA-256 of files by their state.
+
+    Kept as lines of text that are only ever added, so that several processes may remember at once and a killed one
+    loses a line at most.
+
+    Attributes:
+        path: The text file.
+    """
+
+    path: Path
+
+    def sha256(self, state: FileState, opened: Callable[[], IO[bytes]]) -> str:
+        """Returns the SHA-256 of a file's content; it is read when it is new here, or has changed.
+
+        Args:
+            state: The file as it is now.
+            opened: Opens it; what that raises is raised here.
+        """
+        known = self._known.get(state)
+        if known is None:
+            with opened() as stream:
+                known = self._known[state] = _digest(stream)
+            self._add(state, known)
+        return known
+
+    @cached_property
+    def _known(self) -> dict[FileState, str]:
+        if not self.path.exists():
+            return {}
+        lines = (_LINE.fullmatch(line) for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines())
+        return {
+            FileState(line["location"], int(line["size"]), int(line["changed"])): line["sha256"]
+            for line in lines
+            if line is not None
+        }
+
+    def _add(self, state: FileState, sha256: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = f"{state.size_bytes}\t{state.changed_ns}\t{sha256}\t{state.location}"
+        with self.path.open("a", encoding="utf-8") as stream:
+            # the line break comes first: it ends what a killed process left half-written
+            stream.write(f"\n{line}")
+
+
+def _digest(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
