@@ -84,7 +84,8 @@ class _Crew(Generic[ItemT, ResultT]):
     work: Callable[[list[ItemT]], list[ResultT]]
     lost: Callable[[ItemT], ResultT]
     pending: queue.SimpleQueue[list[ItemT]] = field(default_factory=queue.SimpleQueue)
-    done: queue.SimpleQueue[list[ResultT] | BaseException | None] = field(default_factory=queue.SimpleQueue)
+    # of one place: workers wait until their results are kept, so that a kill loses what is in flight and no more
+    done: queue.Queue[list[ResultT] | BaseException | None] = field(default_factory=lambda: queue.Queue(maxsize=1))
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def drive(self, worker: _Worker) -> None:
@@ -96,20 +97,27 @@ class _Crew(Generic[ItemT, ResultT]):
             pass
         # raised again where the results are received
         except BaseException as error:  # noqa: BLE001
-            self.done.put(error)
+            self._give(error)
         finally:
             worker.close()
-            self.done.put(None)
+            self._give(None)
+
+    def _give(self, results: list[ResultT] | BaseException | None) -> None:
+        """Hands on results as soon as there is room, while somebody waits for them."""
+        while not self.stopped.is_set():
+            with suppress(queue.Full):
+                self.done.put(results, timeout=0.1)
+                return
 
     def _chunk(self, worker: _Worker, chunk: list[ItemT]) -> None:
         results = worker.run(self.work, chunk)
         if results is not None:
-            self.done.put(results)
+            self._give(results)
             return
         for item in chunk:
             if self.stopped.is_set():
                 return
-            self.done.put(worker.run(self.work, [item]) or [self.lost(item)])
+            self._give(worker.run(self.work, [item]) or [self.lost(item)])
 
 
 class _Worker:
