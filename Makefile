@@ -42,8 +42,9 @@ bench: $(READY) ## time and memory of what has a budget, as tables
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt medpy
 	$(BIN)/python -m benchmarks
 
-docs: $(READY) ## the pictures of the README, made anew
+docs: $(READY) ## the pictures of the README and the page of the database, made anew
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_sql_page.py
 
 clean: ## forget the virtual environment
 	rm -rf $(VENV)

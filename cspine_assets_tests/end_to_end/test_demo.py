@@ -25,6 +25,7 @@ from cspine_assets.defs.jobs import REEVALUATED, reevaluate
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.tables.nnunet import PostprocessingChoice
+from cspine_assets.domain.warehouse.questions import QUESTIONS
 from cspine_assets.domain.warehouse.read import query
 from cspine_assets.nnunet.choosing import chosen_options
 from cspine_assets.nnunet.postprocessing import keep_largest
@@ -87,6 +88,11 @@ def test_every_asset_and_partition_is_recorded_and_every_check_passed(demo: Demo
     }
     assert len(statuses) == len(graph.asset_check_keys)
     assert set(statuses.values()) == {"SUCCEEDED"}, statuses
+
+
+def test_every_worked_question_has_an_answer(demo: DemoRun):
+    for question in QUESTIONS:
+        assert len(query(demo.home.database, question.select)), question.asked
 
 
 def test_every_model_says_that_it_is_a_demo(demo: DemoRun, instance: dg.DagsterInstance):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
+from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
+from cspine_assets.domain.tables.benchmark import History
 from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.imaging import Masks, Volumes
@@ -370,10 +371,66 @@ LEFT JOIN counts AS earlier ON earlier.step = steps.of_step
 ORDER BY steps.step
 """
 
+
+class HistoryTrend(Table):
+    """One row per evaluation, predictor, set, structure and metric, beside the evaluation before it."""
+
+    predictor: Text = column(_PREDICTOR)
+    set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
+    structure: Text = column("Segmented structure, or macro")
+    metric: Text = column("Column of evaluation.exam_metrics that is summed up")
+    profile: Text = column(_PROFILE)
+    split_sha256: Text = column("Split that the model was trained by")
+    evaluation_number: Integer = column("1 for the first evaluation of this predictor, set, structure and metric")
+    evaluation_id: Text = column("The evaluation: id of the run that asked for it")
+    evaluated_at: Text = column("When: ISO 8601, UTC")
+    n: Integer = column("Exams", unit="exams")
+    mean: Number = column("Mean over exams", nullable=True)
+    ci_low: Number = column("Lower end of the mean's 95 % bootstrap interval", nullable=True)
+    ci_high: Number = column("Upper end of the mean's 95 % bootstrap interval", nullable=True)
+    mean_before: Number = column("Mean of the evaluation before; missing for the first", nullable=True)
+    change: Number = column("Mean minus the mean before", nullable=True)
+    same_exams: Truth = column("Whether both were scored on the same exams; missing for the first", nullable=True)
+    reason: Text = column("What had changed, so that it was evaluated again")
+
+    class Config:
+        """Name and key."""
+
+        name = "main.history_trend"
+        unique = ["predictor", "set_name", "structure", "metric", "profile", "split_sha256", "evaluation_id"]
+
+
+_HISTORY_TREND = """
+SELECT
+    predictor,
+    set_name,
+    structure,
+    metric,
+    profile,
+    split_sha256,
+    row_number() OVER series AS evaluation_number,
+    evaluation_id,
+    evaluated_at,
+    n,
+    mean,
+    ci_low,
+    ci_high,
+    lag(mean) OVER series AS mean_before,
+    mean - lag(mean) OVER series AS change,
+    exams_sha256 = lag(exams_sha256) OVER series AS same_exams,
+    reason
+FROM evaluation.history
+WINDOW series AS (
+    PARTITION BY predictor, set_name, structure, metric, profile, split_sha256
+    ORDER BY evaluated_at, evaluation_id
+)
+"""
+
 VIEWS = (
     View(DiceByGroup, (ExamMetrics, Exams), _DICE_BY_GROUP),
     View(WorstExams, (ExamMetrics, Exams, Volumes, Masks, ExamPredictions, FoldEnsembles), _WORST_EXAMS),
     View(LevelProfile, (LevelMetrics,), _LEVEL_PROFILE),
     View(ModelDeltas, (ExamMetrics,), _MODEL_DELTAS),
+    View(HistoryTrend, (History,), _HISTORY_TREND),
     View(CohortFlow, (Exams, Volumes, Masks, AnnotationProvenance, Splits, ExamMetrics), _COHORT_FLOW),
 )

@@ -6,6 +6,7 @@ import pandas as pd
 
 from cspine_assets.domain.anatomy import DISC_LEVELS
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_names, empty_frame, validate
+from cspine_assets.domain.tables.benchmark import History
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Patients, Splits
 from cspine_assets.domain.tables.evaluation import STRUCTURES, ExamMetrics, LevelMetrics
@@ -39,6 +40,7 @@ def frames() -> dict[type[Table], pd.DataFrame]:
         FoldEnsembles: _predictions("cv"),
         ExamMetrics: _metrics(),
         LevelMetrics: _levels(),
+        History: _history(),
     }
     return {**given, **{table: _described(table, frame) for table, frame in made.items()}}
 
@@ -136,6 +138,17 @@ def _metrics() -> pd.DataFrame:
             }
             for row in _rows(EXAMS).to_dict("records")
             for structure in STRUCTURES
+        ]
+    )
+
+
+def _history() -> pd.DataFrame:
+    same = {"predictor": "ensemble", "set_name": "test", "structure": STRUCTURES[0], "metric": "dice_volumetric"}
+    rows = [("first", "2026-01-05T03:00:00+00:00", 0.90), ("second", "2026-01-12T03:00:00+00:00", 0.88)]
+    return pd.DataFrame(
+        [
+            {**same, "profile": "demo", "evaluation_id": name, "evaluated_at": at, "mean": mean}
+            for name, at, mean in rows
         ]
     )
 

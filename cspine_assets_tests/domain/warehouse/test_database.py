@@ -154,6 +154,14 @@ def test_deltas_are_first_minus_second_in_the_alphabet(study: Home):
     assert (deltas["dice_volumetric_difference"] - expected).abs().max() < 1e-12
 
 
+def test_the_trend_sets_each_evaluation_beside_the_one_before(study: Home):
+    trend = query(study.database, "from history_trend order by evaluation_number")
+    assert trend["evaluation_id"].tolist() == ["first", "second"]
+    assert trend["change"].isna().tolist() == [True, False]
+    assert abs(trend["change"][1] + 0.02) < 1e-12
+    assert trend["same_exams"][1]
+
+
 def test_the_flow_counts_exams_that_are_lost(study: Home):
     flow = query(study.database, "from cohort_flow order by step").set_index("step")
     assert flow.loc[1, "exam_count"] == len(EXAMS)
