@@ -246,7 +246,7 @@ else:
         began = time.perf_counter()
         cls.on_epoch_start(trainer)
         trainer.on_train_epoch_start()
-        outputs = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(recipe.iterations)]
+        outputs = [cls.train_step(trainer, next(trainer.dataloader_train)) for _ in range(recipe.iterations)]
         trainer.on_train_epoch_end(outputs)
         with torch.no_grad():
             trainer.on_validation_epoch_start()

@@ -26,6 +26,7 @@ MEANINGS = {
     "n_proc_DA": "processes that augment beside one training",
     "compile": "whether torch compiles the network",
     "export_validation_probabilities": "keep the softmax of the validation cases (--npz)",
+    "heartbeat_timeout_s": "a training that is silent for longer is taken for hung",
     "devices": "cuda:0,cuda:1 or cpu:0,cpu:1: these and no others",
     "slots_per_device": "trainings at once on one device; else as many as its memory and the cores can feed",
 }

@@ -48,6 +48,7 @@ class TrainingConfig(dg.Config):
         n_proc_DA: Processes that augment beside the training.
         compile: Whether torch compiles the network.
         export_validation_probabilities: Keep the softmax of the validation cases.
+        heartbeat_timeout_s: A training that is silent for longer is taken for hung.
     """
 
     seed: int | None = None
@@ -57,6 +58,7 @@ class TrainingConfig(dg.Config):
     n_proc_DA: int | None = None
     compile: bool | None = None
     export_validation_probabilities: bool | None = None
+    heartbeat_timeout_s: float | None = None
 
 
 @table_asset(RawDataset, deps=[Splits, Volumes, Masks], version="1", kinds=("nnunet", "nifti"))
@@ -204,7 +206,9 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         lease=partial(leased_slot, study.home.leases, study.slots, what=what),
         crew=training.Crew(workers=worker_count(study), augmentation_workers=augmentation_worker_count(study)),
         supervision=Supervision(
-            log_path=study.home.logs / f"train-{configuration}-{fold}.log", on_message=_logger(context)
+            log_path=study.home.logs / f"train-{configuration}-{fold}.log",
+            on_message=_logger(context),
+            heartbeat_timeout_s=study.training.silence_s,
         ),
     )
     dice = model.validation_dice

@@ -46,6 +46,13 @@ class EpochFinished(Frozen):
     seconds: float
 
 
+class Beat(Frozen):
+    """The child is still at it: the sign of life between messages that say more."""
+
+    kind: Literal["beat"] = "beat"
+    at: str
+
+
 class CaseStage(Frozen):
     """A stage of one case began, or still goes on: repeated while it does, as the sign of life of a long one."""
 
@@ -74,7 +81,9 @@ class CaseFailed(Frozen):
     reason: str
 
 
-ChildMessage = Annotated[Note | EpochFinished | CaseStage | CasePredicted | CaseFailed, Field(discriminator="kind")]
+ChildMessage = Annotated[
+    Note | EpochFinished | Beat | CaseStage | CasePredicted | CaseFailed, Field(discriminator="kind")
+]
 
 
 class Finished(Frozen):
@@ -92,7 +101,8 @@ class Failed(Frozen):
 
 
 ChannelLine = Annotated[
-    Note | EpochFinished | CaseStage | CasePredicted | CaseFailed | Finished | Failed, Field(discriminator="kind")
+    Note | EpochFinished | Beat | CaseStage | CasePredicted | CaseFailed | Finished | Failed,
+    Field(discriminator="kind"),
 ]
 
 
@@ -106,6 +116,8 @@ def described_message(message: ChildMessage) -> str:
     match message:
         case Note():
             return message.text
+        case Beat():
+            return message.at
         case EpochFinished():
             return f"{message.configuration} fold {message.fold}, epoch {message.epoch} of {message.epochs} finished"
         case CaseStage():

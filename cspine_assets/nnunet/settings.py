@@ -20,6 +20,10 @@ from cspine_assets.nnunet.profiles import PLANNER, PLANNERS, OwnTrainer, Profile
 
 SETTINGS_FILE: Final = "training.json"
 
+HEARTBEAT_TIMEOUT_S: Final = 3600.0
+"""A training tells of itself every 15 s, and of every case of its validation; the longest silence is the compilation of
+a network, or one large volume on a CPU."""
+
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -36,6 +40,7 @@ class TrainingSettings(Frozen):
         n_proc_DA: Processes that augment beside one training.
         compile: Whether torch compiles the network.
         export_validation_probabilities: Keep the softmax of the validation cases.
+        heartbeat_timeout_s: A training that is silent for longer is taken for hung, and tried again with fewer workers.
         devices: Names such as ``cuda:1`` or ``cpu:0`` instead of all that are found.
         slots_per_device: Trainings at once on one device.
     """
@@ -49,6 +54,7 @@ class TrainingSettings(Frozen):
     n_proc_DA: Annotated[int, Field(ge=0)] | None = None  # nnU-Net's own name
     compile: bool | None = None
     export_validation_probabilities: bool = False
+    heartbeat_timeout_s: Annotated[float, Field(gt=0)] | None = None
     devices: tuple[str, ...] | None = None
     slots_per_device: Positive | None = None
 
@@ -81,6 +87,11 @@ class TrainingSettings(Frozen):
                 },
             }
         )
+
+    @property
+    def silence_s(self) -> float:
+        """How long a training may be silent."""
+        return HEARTBEAT_TIMEOUT_S if self.heartbeat_timeout_s is None else self.heartbeat_timeout_s
 
     def slots(self) -> tuple[Slot, ...]:
         """The places for trainings under these choices."""

@@ -137,8 +137,8 @@ def train_fold(
         profile: Decides the recipe.
         lease: Gives the device to train on, for as long as it is needed.
         crew: How many processes help.
-        supervision: Of the child. A heartbeat limit must exceed an epoch and the validation; a training that
-            was stopped can be resumed.
+        supervision: Of the child. A heartbeat limit must exceed a step of the training and a case of the
+            validation; a training that was stopped can be resumed.
 
     Raises:
         HeldError: Somebody else is training this fold at this moment.

@@ -78,6 +78,28 @@ def test_a_dead_augmentation_worker_is_told_and_fewer_are_tried(planned_study, t
     assert trained.epochs == EPOCHS
 
 
+def test_a_hung_child_is_ended_and_goes_on_with_fewer_workers(planned_study, tmp_path):
+    struck = []
+
+    def hang():
+        struck.extend(family())
+        struck[0].suspend()
+
+    heard = Heard(SAVE_EVERY + 1, hang)
+    trained = train(
+        planned_study,
+        profile=LONG,
+        results=tmp_path,
+        on_message=heard,
+        augmentation_workers=1,
+        heartbeat_timeout_s=25,  # longer than the imports of a child on a busy machine
+    )
+    assert any("silent for more than 25 s" in note and "with 0 instead of 1" in note for note in heard.notes)
+    assert left_of(struck, 0) == []
+    assert heard.lost() <= SAVE_EVERY
+    assert trained.epochs == EPOCHS
+
+
 def test_a_child_that_dies_without_workers_fails_and_the_next_call_goes_on(planned_study, unbroken, tmp_path):
     heard = Heard(3, lambda: family()[0].send_signal(signal.SIGKILL))
     with pytest.raises(ChildLostError, match="signal 9"):

@@ -111,6 +111,7 @@ def train(
     augmentation_workers: int = 0,
     profile: Profile | None = None,
     stop=None,
+    heartbeat_timeout_s: float | None = None,
 ) -> TrainedFold:
     """Train a fold of the tiny study, into another results folder if one is given."""
     return train_fold(
@@ -121,5 +122,7 @@ def train(
         profile=profile or study.profile,
         lease=lambda: nullcontext(CPU),
         crew=Crew(workers=1, augmentation_workers=augmentation_workers),
-        supervision=replace(study.supervision(f"train {configuration}", on_message), stop=stop),
+        supervision=replace(
+            study.supervision(f"train {configuration}", on_message), stop=stop, heartbeat_timeout_s=heartbeat_timeout_s
+        ),
     )

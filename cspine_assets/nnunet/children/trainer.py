@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,10 +23,13 @@ from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.files import written_aside
 from cspine_assets.nnunet.children.entry import Emit
 from cspine_assets.nnunet.disk import DiskFullError
-from cspine_assets.nnunet.messages import EpochFinished
+from cspine_assets.nnunet.messages import Beat, EpochFinished
 from cspine_assets.nnunet.profiles import Configuration, Profile, Recipe
 
 STRUCTURES = {label: structure for structure, label in LABELS.items()}
+
+BEAT_S = 15.0
+"""Between two signs of life within an epoch, and at least a case of the validation."""
 
 PROGRESS_DPI = 50
 """nnU-Net draws 3000 x 5400 pixels; half of each still reads well and takes a quarter of the time."""
@@ -65,6 +69,7 @@ class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no t
         device: torch.device,
     ) -> None:
         seed_everything(self.profile.seed, fold)
+        self._beaten = 0.0
         # nnU-Net looks its own arguments up by the names in this signature: it must stay as it is
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.recipe: Recipe = self.profile.recipes[Configuration(configuration)]
@@ -79,6 +84,22 @@ class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no t
         """Seed, so that a resumed training draws what the uninterrupted one would have drawn."""
         seed_everything(self.profile.seed, self.fold, self.current_epoch)
         super().on_epoch_start()
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """One step, and a sign of life now and then."""
+        self._beat(f"training epoch {self.current_epoch + 1}")
+        step: dict[str, Any] = super().train_step(batch)
+        return step
+
+    def print_to_log_file(self, *what: object, **how: bool) -> None:
+        """Whatever nnU-Net prints, such as the case that it validates, is a sign of life too."""
+        self._beat(" ".join(str(part) for part in what).strip())
+        super().print_to_log_file(*what, **how)
+
+    def _beat(self, at: str) -> None:
+        if time.monotonic() - self._beaten > BEAT_S:
+            self._beaten = time.monotonic()
+            type(self).emit(Beat(at=at))
 
     def on_epoch_end(self) -> None:
         """Report once the epoch's checkpoints are on the disk."""
