@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev test check bench docs clean
+.PHONY: help setup demo dev up test check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,9 @@ demo: $(READY) ## a synthetic cohort through the whole study, on a laptop's CPU
 
 dev: $(READY) ## the Dagster page on 127.0.0.1
 	$(BIN)/cspine dev
+
+up: $(READY) ## page and daemon, kept running on 127.0.0.1
+	$(BIN)/cspine up
 
 test: $(READY) ## all tests
 	$(BIN)/python -m pytest

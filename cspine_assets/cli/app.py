@@ -28,6 +28,7 @@ from cspine_assets.cli import (
     score,
     sql,
     training,
+    up,
 )
 from cspine_assets.domain.errors import CSpineError
 
@@ -54,6 +55,7 @@ app.command()(phantom.phantom)
 app.command()(download.download)
 app.command()(doctor.doctor)
 app.command()(dev.dev)
+app.command()(up.up)
 app.command()(training.training)
 app.command()(devices.devices)
 

@@ -187,6 +187,21 @@ def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> 
     return closed
 
 
+def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Marks runs that a daemon had started as failed, and returns their ids; for when no daemon of the home is left.
+
+    Dagster's own launcher does not notice that the process of a run is gone.
+    """
+    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    closed = close_dead_runs(instance)
+    for run in instance.get_runs(dg.RunsFilter(statuses=going)):
+        if DRIVER_TAG not in run.tags:
+            instance.report_run_failed(run, "Its daemon was ended before the run was over; what was written stands.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            closed.append(run.run_id)
+    return closed
+
+
 def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
     """Runs a stage and yields what failed."""
     assets = [asset_key(item.table) for item in stage.tables]

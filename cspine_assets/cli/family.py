@@ -1,0 +1,49 @@
+"""A family of processes: all that carry one mark in their environment, and the warden that outlives their supervisor.
+
+Everything that a marked process starts inherits the mark, whatever session or group it moves to. Run as a module, this
+file is the warden: it waits until its supervisor is gone, however that ended, and ends the family.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import psutil
+
+MARK = "CSPINE_SUPERVISED"
+
+
+def members(mark: str) -> list[psutil.Process]:
+    """Returns the living processes whose mark begins so, except this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").startswith(mark) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return [process for process in found if process.pid != psutil.Process().pid]
+
+
+def end_family(mark: str) -> None:
+    """Kills a family until nobody is left; one who is just being born is found at the next look."""
+    while family := members(mark):
+        for process in family:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.05)
+
+
+def start_warden(mark: str) -> subprocess.Popen[bytes]:
+    """Starts the process that ends the family when this one is gone: it sees its input end."""
+    command = [sys.executable, "-m", __name__, mark]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()
+    end_family(sys.argv[1])

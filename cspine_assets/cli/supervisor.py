@@ -1,0 +1,170 @@
+"""Keeping programs alive: started again after a crash, logged with rotation, and gone when the supervisor is.
+
+Supervisors that exist (supervisord, circus) leave their programs behind when they are killed, which here means two
+daemons on one home; so this is a small one of our own. Which programs are run is no concern of this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cspine_assets.cli.family import MARK, end_family, start_warden
+from cspine_assets.domain.errors import HomeError
+
+GRACE_SECONDS = 10.0
+LOG_BYTES, LOG_FILES = 10_000_000, 5
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+STEADY_S = 60.0
+"""A program that ran this long was well; its next crash is answered at once."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is kept alive.
+
+    Attributes:
+        name: Names its log.
+        command: Program and arguments.
+    """
+
+    name: str
+    command: Sequence[str]
+
+
+class _Kept:
+    """One program, its present process and its log."""
+
+    def __init__(self, program: Program, environment: Mapping[str, str], mark: str, logs: Path) -> None:
+        self.program = program
+        self.mark = f"{mark}/{program.name}"
+        self.process: subprocess.Popen[str] | None = None
+        self.pause_s = FIRST_PAUSE_S
+        self._environment = {**environment, MARK: self.mark}
+        self._log = rotating_log(logs / f"{program.name}.log")
+        self._started = self._next = 0.0
+
+    def start_if_due(self) -> bool:
+        if self.process is not None or time.monotonic() < self._next:
+            return False
+        self.process = subprocess.Popen(
+            list(self.program.command),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self._started = time.monotonic()
+        threading.Thread(target=self._copy, args=(self.process,), daemon=True).start()
+        return True
+
+    def ended(self) -> int | None:
+        """Returns the status of a process that has just ended, with nothing of its family left."""
+        status = self.process.poll() if self.process else None
+        if status is None:
+            return None
+        end_family(self.mark)
+        self.process = None
+        if time.monotonic() - self._started > STEADY_S:
+            self.pause_s = FIRST_PAUSE_S
+        self._next = time.monotonic() + self.pause_s
+        return status
+
+    def back_off(self) -> None:
+        self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+
+    def _copy(self, process: subprocess.Popen[str]) -> None:
+        for line in process.stdout or ():
+            self._log.info(line.rstrip("\n"))
+
+
+def rotating_log(path: Path) -> logging.Logger:
+    """Returns a logger that writes to a file of 10 MB and keeps five older ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.Logger(str(path))
+    logger.addHandler(RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"))
+    return logger
+
+
+def keep_alive(
+    programs: Sequence[Program],
+    environment: Mapping[str, str],
+    *,
+    logs: Path,
+    lock_file: Path,
+    before_start: Callable[[str], None],
+    say: Callable[[str], None],
+) -> None:
+    """Runs programs until this process is asked to end; then ends all that they started.
+
+    Args:
+        programs: What to run.
+        environment: The whole environment of each.
+        logs: Folder of their logs.
+        lock_file: Held meanwhile.
+        before_start: Called with a program's name before each start, when nothing of an earlier one is left.
+        say: Told what happens.
+
+    Raises:
+        HomeError: Another process holds the lock file.
+    """
+    try:
+        lock = FileLock(lock_file).acquire(timeout=0)
+    except Timeout as error:
+        raise HomeError(
+            f"{lock_file.parent}: a page of this home is running already. End it first, or choose another with --home."
+        ) from error
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    mark = uuid.uuid4().hex
+    warden = start_warden(mark)
+    kept = [_Kept(program, environment, mark, logs) for program in programs]
+    with lock:
+        try:
+            for program in programs:
+                before_start(program.name)
+            while not stop.wait(0.2):
+                warden = warden if warden.poll() is None else start_warden(mark)
+                for one in kept:
+                    _look_after(one, before_start, say)
+        finally:
+            _end(kept, mark)
+            if warden.stdin is not None:
+                warden.stdin.close()
+            warden.wait()
+
+
+def _look_after(one: _Kept, before_start: Callable[[str], None], say: Callable[[str], None]) -> None:
+    if (status := one.ended()) is not None:
+        say(f"{one.program.name} ended with status {status}; it is started again in {one.pause_s:g} s")
+        one.back_off()
+        before_start(one.program.name)
+    if one.start_if_due():
+        say(f"{one.program.name} started, process {one.process.pid if one.process else '-'}")
+
+
+def _end(kept: Sequence[_Kept], mark: str) -> None:
+    """Asks all to end, waits a little, and kills who is left."""
+    running = [one.process for one in kept if one.process is not None]
+    for process in running:
+        process.send_signal(signal.SIGINT)
+    end = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < end and any(process.poll() is None for process in running):
+        time.sleep(0.1)
+    end_family(mark)
+    for process in running:
+        process.wait()

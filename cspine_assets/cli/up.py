@@ -1,0 +1,71 @@
+"""`cspine up`: webserver and daemon of a home, kept running on this machine alone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cspine_assets.cli.options import HomeOption
+
+
+def up(
+    home: HomeOption = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+    read_only: Annotated[bool, typer.Option("--read-only", help="A page that shows everything and starts nothing.")] = (
+        False
+    ),
+) -> None:
+    """Keep the page and the daemon running, each started again after a crash; SIGTERM or Ctrl-C ends both."""
+    import os
+    import socket
+    import sys
+
+    from rich.console import Console
+
+    from cspine_assets.cli.dev import WORKSPACE
+    from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
+    from cspine_assets.defs.driver import close_orphaned_runs
+    from cspine_assets.defs.instance import open_instance
+    from cspine_assets.defs.resources import HOME_VARIABLE, home_root
+    from cspine_assets.domain.errors import HomeError
+    from cspine_assets.domain.files import write_text
+    from cspine_assets.domain.home import Home, ensure_writable
+
+    study_home = Home(home_root(str(home) if home else None))
+    ensure_writable(study_home.root)
+    open_instance(study_home).dispose()
+    workspace = study_home.dagster / "workspace.yaml"
+    write_text(workspace, WORKSPACE)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise HomeError(f"port {port}: expected a free port on 127.0.0.1, it is taken. Say --port.") from error
+    console, log = Console(), rotating_log(study_home.logs / "up.log")
+
+    def say(what: str) -> None:
+        log.info(what)
+        console.print(what, highlight=False)
+
+    def close_runs(name: str) -> None:
+        if name == "daemon":  # its runs were its children
+            with open_instance(study_home) as instance:
+                for run_id in close_orphaned_runs(instance):
+                    say(f"run {run_id} had ended with its daemon and is marked as failed")
+
+    serve = [sys.executable, "-m", "dagster_webserver", "--host", "127.0.0.1", "--port", str(port)]
+    programs = [
+        Program("webserver", [*serve, "--workspace", str(workspace), *(["--read-only"] if read_only else [])]),
+        Program("daemon", [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)]),
+    ]
+    say(f"The page of {study_home.root} opens at http://127.0.0.1:{port}; logs are in {study_home.logs}.")
+    keep_alive(
+        programs,
+        {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)},
+        logs=study_home.logs,
+        lock_file=study_home.dagster / ".dev.lock",
+        before_start=close_runs,
+        say=say,
+    )

@@ -1,0 +1,104 @@
+"""Programs are started again after a crash, and nothing of them outlives their supervisor, however that ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+SUPERVISE = """
+import os, sys
+from pathlib import Path
+from cspine_assets.cli.supervisor import Program, keep_alive
+from cspine_assets.domain.errors import HomeError
+folder = Path(sys.argv[1])
+program = "import subprocess, sys, time; print('hello', flush=True); " \\
+    "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); time.sleep(600)"
+try:
+    keep_alive([Program(name, [sys.executable, "-c", program]) for name in ("one", "two")], os.environ,
+               logs=folder / "logs", lock_file=folder / "lock",
+               before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True))
+except HomeError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def within(seconds: float, condition: Callable[[], object]) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def family(supervisor: subprocess.Popen[str]) -> list[int]:
+    return [child.pid for child in psutil.Process(supervisor.pid).children(recursive=True)]
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISE, str(tmp_path)], stdout=(tmp_path / "said").open("w"), env={**os.environ}
+    )
+    # a warden, and two programs with a child each
+    assert within(60, lambda: len(family(process)) == 5)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_outlives_the_supervisor(supervisor: subprocess.Popen[str], number: signal.Signals):
+    everybody = family(supervisor)
+    supervisor.send_signal(number)
+    supervisor.wait(30)
+    assert within(20, lambda: not any(map(alive, everybody)))
+
+
+def test_a_crashed_program_is_started_again_without_its_old_children(supervisor: subprocess.Popen[str], tmp_path: Path):
+    said = tmp_path / "said"
+    first = int(said.read_text().split("one started, process ")[1].split()[0])
+    children = [child.pid for child in psutil.Process(first).children()]
+    os.kill(first, signal.SIGKILL)
+    assert within(30, lambda: said.read_text().count("one started, process") == 2)
+    assert not any(map(alive, [first, *children]))
+    assert "one ended with status -9" in said.read_text()
+    assert said.read_text().count("before one") == 2
+    assert said.read_text().count("two started") == 1
+    assert within(20, lambda: (tmp_path / "logs" / "one.log").read_text().count("hello") == 2)
+
+
+def test_a_killed_warden_is_replaced(supervisor: subprocess.Popen[str]):
+    warden = next(p for p in psutil.Process(supervisor.pid).children() if "cspine_assets.cli.family" in p.cmdline())
+    warden.kill()
+    assert within(
+        20,
+        lambda: any(
+            "cspine_assets.cli.family" in p.cmdline() and p.pid != warden.pid
+            for p in psutil.Process(supervisor.pid).children()
+            if p.status() != psutil.STATUS_ZOMBIE
+        ),
+    )
+
+
+def test_a_second_supervisor_is_refused(supervisor: subprocess.Popen[str], tmp_path: Path):
+    second = subprocess.run(
+        [sys.executable, "-c", SUPERVISE, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert second.returncode == 1
+    assert "running already" in second.stderr
+    assert supervisor.poll() is None
