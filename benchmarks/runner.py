@@ -11,7 +11,7 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -112,8 +112,12 @@ class ProcessCost:
     peak_mb: float
 
 
-def run_process(*command: object) -> ProcessCost:
+def run_process(*command: object, environment: Mapping[str, str] | None = None) -> ProcessCost:
     """Runs a program once; what it prints is shown only where it fails.
+
+    Args:
+        *command: Program and arguments.
+        environment: Variables beside those of this process.
 
     Raises:
         RuntimeError: It ended with another status than 0.
@@ -121,7 +125,12 @@ def run_process(*command: object) -> ProcessCost:
     start = time.perf_counter()
     peak = 0
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen([str(part) for part in command], stdout=said, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
         program = psutil.Process(process.pid)
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
             peak = max(peak, _resident_bytes(program))

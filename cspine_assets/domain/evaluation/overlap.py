@@ -159,10 +159,13 @@ def _count_by_slice(reference: NDArray[np.uint8], prediction: NDArray[np.uint8],
     if reference.shape != prediction.shape:
         raise GeometryError(f"expected two masks of one shape, got {reference.shape} against {prediction.shape}.")
     order = _slices_first(reference, slice_axis)
+    words = _as_words(reference, order), _as_words(prediction, order)
     counts = np.zeros((reference.shape[slice_axis], _CODES**2), np.int64)
-    for index, (ours, theirs) in enumerate(zip(_as_words(reference, order), _as_words(prediction, order), strict=True)):
-        either = ours | theirs
-        filled = np.flatnonzero(either != 0)
+    either, is_filled = np.empty(words[0].shape[1], np.uint64), np.empty(words[0].shape[1], np.bool_)
+    for index, (ours, theirs) in enumerate(zip(*words, strict=True)):
+        np.bitwise_or(ours, theirs, out=either)
+        np.not_equal(either, 0, out=is_filled)
+        filled = np.flatnonzero(is_filled)
         if filled.size:
             first, second = ours[filled], theirs[filled]
             if int(np.bitwise_or.reduce(first | second)) & _MORE_THAN_TWO_BITS:
