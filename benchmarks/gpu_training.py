@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,9 @@ from cspine_assets.nnunet.plans import Plans, Split, plan_and_preprocess
 from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import DEMO, FULL, Configuration, Profile
 from cspine_assets.nnunet.training import Crew, train_fold
+
+PROJECT = Path(__file__).resolve().parents[1]
+"""For the stock trainer's process to import from; not this folder, whose names hide modules of Python's own."""
 
 OVERHEAD_LIMIT = 0.03
 """Of a stock epoch: more would be a reason to train without us."""
@@ -276,7 +278,7 @@ def _child(bench: Bench, configuration: Configuration, fold: int, what: str, res
     arguments = [what, configuration, str(fold), bench.slot.device, bench.profile.model_dump_json()]
     done = subprocess.run(
         [sys.executable, "-c", STOCK, *arguments, str(bench.plans.folder)],
-        env=environment | bench.slot.env | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=environment | bench.slot.env | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,
@@ -325,7 +327,7 @@ def ours_at_once(bench: Bench, configuration: Configuration, at_once: int) -> Th
 
 
 def _line(how: str, at_once: int, epochs: Sequence[object], seconds: float, meter: Meter) -> Throughput:
-    typical = statistics.median(float(str(epoch)) for epoch in epochs)
+    typical = float(np.median(np.array(epochs, dtype=float)))
     return Throughput(how, at_once, len(epochs), seconds, typical, meter.load())
 
 
