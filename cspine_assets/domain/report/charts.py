@@ -70,6 +70,38 @@ def level_png(levels: pd.DataFrame) -> bytes:
     return png_bytes(figure, dpi=DPI)
 
 
+def groups_png(groups: pd.DataFrame) -> bytes:
+    """Returns median and interval of every group of the best-known set, a panel per structure.
+
+    The test set is shown where it has groups of ten exams or more, else the cross-validation, which has more exams.
+
+    Args:
+        groups: ``set_name``, ``grouping``, ``group_value``, ``structure``, ``median``, ``ci_low``, ``ci_high`` and
+            ``small``; a group without a median is not drawn.
+    """
+    known = groups.dropna(subset=["median"])
+    large = known.loc[~known["small"].astype(bool), "set_name"]
+    sets = (large if len(large) else known["set_name"]).unique()
+    shown = known[known["set_name"] == ("test" if "test" in sets else next(iter(sorted(sets)), ""))]
+    names = shown[["grouping", "group_value"]].drop_duplicates().reset_index(drop=True)
+    figure = new_figure(9.2, 1.2 + 0.24 * max(len(names), 1))
+    for place, structure in enumerate(Structure, start=1):
+        axes = figure.add_subplot(1, 2, place)
+        own = shown[shown["structure"] == structure].merge(names.reset_index(), on=["grouping", "group_value"])
+        numbers = own[["median", "ci_low", "ci_high", "index"]].astype("float64")
+        axes.hlines(numbers["index"], numbers["ci_low"], numbers["ci_high"], color="0.6", linewidth=1.2)
+        filled = [(1.0, 1.0, 1.0) if small else fraction(structure) for small in own["small"]]
+        axes.scatter(numbers["median"], numbers["index"], s=26, c=filled, edgecolors=[fraction(structure)], zorder=3)
+        labels = (names["grouping"].str.replace("_", " ") + ": " + names["group_value"]).tolist()
+        axes.set_yticks(range(len(names)), labels if place == 1 else [""] * len(names))
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("Dice over the volume", fontsize=8)
+        axes.set_title(f"{TITLES[structure]}, {next(iter(shown['set_name']), 'no set')}", fontsize=9)
+        _plain(axes)
+    figure.tight_layout()
+    return png_bytes(figure, dpi=DPI)
+
+
 def balance_png(balance: pd.DataFrame) -> bytes:
     """Returns the standardized difference of every stratum, a mark per part, and the band within which parts are alike.
 

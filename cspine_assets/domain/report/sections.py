@@ -12,7 +12,7 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.report.charts import balance_png, dice_png, level_png
+from cspine_assets.domain.report.charts import balance_png, dice_png, groups_png, level_png
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ SECTIONS: Final[tuple[Section, ...]] = (
                max({_MEAN_SD}) filter (metric = 'dice_volumetric') as dice_volumetric,
                max(median) filter (metric = 'dice_volumetric') as median_volumetric,
                max({_MEAN_SD}) filter (metric = 'dice_slice_mean') as dice_slice_mean,
-               max(median) filter (metric = 'dice_slice_mean') as median_slice_mean
+               max(median) filter (metric = 'dice_slice_mean') as median_slice_mean,
+               max(median) filter (metric = 'hd95_mm') as median_hd95_mm,
+               max(median) filter (metric = 'nsd_1mm') as median_nsd_1mm
         from evaluation.test_summary group by all order by set_name, structure, predictor
         """,  # noqa: S608 - the pieces are this module's own
         dice_png,
@@ -131,6 +133,32 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "order by protocol = 'paper', set_name, structure, a, b",
     ),
     Section(
+        "leaderboard",
+        "Leaderboard",
+        "Own models and masks of other tools on the same test exams, by the mean over exams of both structures' Dice. "
+        "An exam without a mask counts as missed; coverage says how many have one.",
+        "select set_name, rank, predictor, origin, exams, coverage, dice_macro_mean, "
+        "dice_vertebral_body_mean as bodies, dice_intervertebral_disc_mean as discs, difference_to_ensemble, "
+        "ci_low, ci_high from evaluation.leaderboard "
+        "order by set_name, rank, predictor",
+    ),
+    Section(
+        "groups",
+        "Group by group",
+        "Median Dice of the ensemble with its 95 % bootstrap interval, and the share of exams with a Dice of 0.85 or "
+        "more. Hollow marks are groups of fewer than ten exams, on which no verdict hangs; groups of fewer than five "
+        "patients are left out. Tests between groups, at equal volumes too, stand in evaluation.group_comparison.",
+        """
+        select set_name, grouping, group_value, structure, n_patients as patients, n as exams, median,
+               median_ci_low as ci_low, median_ci_high as ci_high, success_rate, is_small as small
+        from evaluation.group_metrics
+        where predictor = 'ensemble' and metric = 'dice_volumetric' and not contains(grouping, ' x ')
+              and n_patients >= 5
+        order by set_name desc, structure, grouping, group_value
+        """,
+        groups_png,
+    ),
+    Section(
         "levels",
         "Disc by disc",
         "Median Dice of each disc level with its quartiles, by the ensemble. A level that could not be scored is "
@@ -144,6 +172,15 @@ SECTIONS: Final[tuple[Section, ...]] = (
         group by all order by view, level
         """,
         level_png,
+    ),
+    Section(
+        "history",
+        "Over time",
+        "Every evaluation of the test set: the mean over exams of the macro Dice, and what had changed since the "
+        "predictor's last row.",
+        "select evaluated_at, predictor, set_name, n as exams, mean, ci_low, ci_high, reason "
+        "from evaluation.history where structure = 'macro' and metric = 'dice_volumetric' and set_name like 'test%' "
+        "order by evaluated_at, predictor",
     ),
     Section(
         "models",
