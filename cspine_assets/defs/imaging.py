@@ -93,7 +93,7 @@ def _volume_metadata(frame: pd.DataFrame) -> dict[str, object]:
 @patient_asset(
     Masks,
     deps=[Exams, Volumes],
-    version="2",
+    version="3",
     kinds=("nifti",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1000),
     source=lambda study, patient_id: mask_contents(study, str(patient_id)),

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.files import fingerprint_file
-from cspine_assets.domain.imaging.compression import read_nifti_bytes, write_gzip
+from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.outcome import relative_to_home
 from cspine_assets.domain.imaging.refusal import Cause, Refusal, unexpected_reason
@@ -56,7 +55,7 @@ class MaskFindings:
         counts: Per structure; empty where the labels are others.
         geometry_difference: What differs from the volume's grid, or None.
         notes: What is unusual and does no harm.
-        sha256: Of the file at ``path``.
+        sha256: Of the inflated content of the file at ``path``.
     """
 
     exam_id: str
@@ -119,12 +118,14 @@ def check_mask(
     findings = _examined(looked_at, mask, volume_geometry)
     if not findings.is_ok:
         return findings
-    if destination is not None:
-        write_gzip(destination, plain.head, plain.voxels)
+    if destination is None:
+        sha256 = content_sha256(plain.head, plain.voxels)
+    else:
+        sha256 = write_gzip(destination, plain.head, plain.voxels)
     kept = destination or mask_path
     emptied = (f"free text removed from the header: {', '.join(plain.emptied)}",) if plain.emptied else ()
     notes = (*findings.notes, *emptied) if destination is not None else findings.notes
-    return replace(findings, path=kept, sha256=fingerprint_file(kept), notes=notes)
+    return replace(findings, path=kept, sha256=sha256, notes=notes)
 
 
 def mask_rows(findings: Iterable[MaskFindings], home: Path) -> pd.DataFrame:

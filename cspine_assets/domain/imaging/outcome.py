@@ -42,7 +42,7 @@ class ConvertedVolume:
         equals_shipped: How it stands to the shipped NIfTI.
         converter: Tool and version; None where the shipped NIfTI was taken.
         warnings: Of the converter and of this wing; they quote no header value.
-        sha256: Of the file at ``path``.
+        sha256: Of the inflated content of the file at ``path``.
         findings: What the headers hold about a person; empty where there were none.
     """
 

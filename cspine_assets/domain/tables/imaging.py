@@ -64,7 +64,7 @@ class Volumes(Table):
     )
     converter: Text = column("Tool and version that made the volume", nullable=True)
     warnings: Text = column("Warnings of the converter, joined by ' | '; no values of identifying tags", nullable=True)
-    sha256: Text = column("SHA-256 of the NIfTI file", nullable=True)
+    sha256: Text = column("SHA-256 of the NIfTI as it is inflated, whatever its compression", nullable=True)
 
     class Config:
         """Name and key."""
@@ -90,7 +90,7 @@ class Masks(Table):
     stored_type: Text = column("Number type of the mask's voxels, such as uint8", nullable=True)
     geometry_difference: Text = column("What differs from the volume's grid; empty when equal", nullable=True)
     notes: Text = column("What is unusual about the mask and does no harm, joined by ' | '", nullable=True)
-    sha256: Text = column("SHA-256 of the mask file", nullable=True)
+    sha256: Text = column("SHA-256 of the mask as it is inflated, whatever its compression", nullable=True)
 
     class Config:
         """Name and key."""

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gzip
+import hashlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -50,6 +53,16 @@ def test_a_usable_mask_is_written_with_its_voxels_and_grid_unchanged(tmp_path):
     assert np.array_equal(image.dataobj, drawn())
     assert np.array_equal(image.affine, nib.load(tmp_path / "mask_SEG.nii.gz").affine)
     assert mask_rows([found], tmp_path / "home").loc[0, "path"] == "mask.nii.gz"
+
+
+def test_another_compression_makes_no_other_mask(tmp_path):
+    kept = look(tmp_path, drawn(), destination=tmp_path / "home" / "mask.nii.gz")
+    packed = tmp_path / "mask_SEG.nii.gz"
+    packed.write_bytes(gzip.compress(gzip.decompress(packed.read_bytes()), compresslevel=1))
+    again = check_mask(packed, GRID, exam_id="exam", patient_id="patient")
+    assert again.sha256 == kept.sha256
+    assert again.sha256 == hashlib.sha256(gzip.decompress(kept.path.read_bytes())).hexdigest()
+    assert look(tmp_path, np.roll(drawn(), 1, axis=0)).sha256 != kept.sha256
 
 
 def test_whole_numbers_stored_as_floats_are_taken_with_a_note(tmp_path):
