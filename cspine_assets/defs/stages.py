@@ -18,6 +18,7 @@ from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.cohort import Patients
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,21 @@ def made_from(roots: Iterable[type[Table]]) -> frozenset[type[Table]]:
 
 
 def in_order() -> list[Described]:
-    """Returns all tables, parents first."""
+    """Returns all tables, parents first, and the patients before whatever is cut by patient.
+
+    Their table adds the partitions: a table cut by patient that came first would find nobody to be made for. Names
+    decide among equals, so that the order does not hang on how a disk lists the modules.
+    """
     described = known_tables()
-    order = TopologicalSorter({table: item.deps for table, item in described.items()}).static_order()
+    sorter: TopologicalSorter[type[Table]] = TopologicalSorter()
+    for table, item in described.items():
+        sorter.add(table, *item.deps, *((Patients,) if item.partitions_def is patients else ()))
+    sorter.prepare()
+    order: list[type[Table]] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=lambda table: table.full_name())
+        order += ready
+        sorter.done(*ready)
     return [described[table] for table in order]
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from cspine_assets.defs.driver import DRIVER_TAG, close_dead_runs, materialize
 from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.partitions import patients
+from cspine_assets.defs.stages import in_order
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 
 BEFORE_MODELS = ("midrc", "cohort", "imaging")
@@ -45,6 +48,15 @@ def test_a_second_call_makes_nothing(home: Home, instance: dg.DagsterInstance):
     first = materialize(home, instance=instance, schemas=BEFORE_MODELS)
     assert made(first)["imaging.volumes"] == 8
     assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+
+
+def test_patients_are_known_before_anything_is_cut_by_them():
+    order = in_order()
+    place = {item.table: position for position, item in enumerate(order)}
+    cut = [item for item in order if item.partitions_def is patients]
+    assert cut
+    assert all(place[Patients] < place[item.table] for item in cut)
+    assert all(place[parent] < place[item.table] for item in order for parent in item.deps)
 
 
 def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
