@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.domain.errors import TableError
@@ -48,6 +50,26 @@ def test_partitions_are_read_together_and_alone(lake: Lake):
     assert lake.partitions(Database) == ["1", "2"]
     assert lake.read(Database)["table_name"].tolist() == ["a.a", "b.b"]
     assert lake.read(Database, ["2", "missing"])["table_name"].tolist() == ["b.b"]
+
+
+def test_a_partition_from_before_a_column_was_added_is_read_with_that_column_empty(lake: Lake):
+    for key in ("a", "b", "c"):
+        lake.write(Database, rows(key), partition=key)
+    older = pq.read_table(lake.path(Database, "b"))
+    pq.write_table(older.select(["rows", "table_name"]), lake.path(Database, "b"))
+    frame = lake.read(Database)
+    assert list(frame.columns) == column_names(Database)
+    assert frame["table_name"].tolist() == ["a", "b", "c"]
+    assert frame["software"].isna().tolist() == [False, True, False]
+    assert list(lake.read(Database, columns=["software", "rows"]).columns) == ["software", "rows"]
+
+
+def test_a_damaged_partition_among_others_is_named(lake: Lake):
+    for key in ("a", "b"):
+        lake.write(Database, rows(key), partition=key)
+    lake.path(Database, "b").write_bytes(b"PAR1 cut off")
+    with pytest.raises(pa.ArrowInvalid, match=r"b\.parquet"):
+        lake.read(Database)
 
 
 def test_a_frame_that_does_not_fit_changes_nothing(lake: Lake):
