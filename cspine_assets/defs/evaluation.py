@@ -111,7 +111,7 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 @patient_asset(
     LevelMetrics,
     deps=_SCORED,
-    version="2",
+    version="3",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )

@@ -27,6 +27,10 @@ class Flag(StrEnum):
     BODIES_FUSED = "bodies_fused"
     BODY_MISSING = "body_missing"
     BODY_IN_PIECES = "body_in_pieces"
+    BODIES_IN_CONTACT = "bodies_in_contact"
+    ONE_BODY_OR_TWO = "one_body_or_two"
+    BODY_ASIDE = "body_component_beside_spine"
+    DISC_ASIDE = "disc_component_beside_spine"
     DISC_IN_PIECES = "disc_in_pieces"
     DISCS_MERGED = "discs_merged"
     PREDICTION_IN_PIECES = "prediction_in_pieces"
@@ -43,6 +47,7 @@ _NAME_UNSURE: Final = frozenset(
         Flag.DISC_ABOVE_TOP,
         Flag.SPINE_ACROSS,
         Flag.BODIES_FUSED,
+        Flag.ONE_BODY_OR_TWO,
         Flag.BODY_MISSING,
         Flag.COMPONENTS_EXTRA,
     }

@@ -22,7 +22,8 @@ from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size,
 from cspine_assets.domain.volume import Geometry
 
 CUT_SHARE: Final = 0.2
-"""A component with more than this part of its voxels in each of two levels is two of its kind, cut between them."""
+"""A component with more than this part of its voxels, or of the usual component's where it is larger, in each of two
+levels is two of its kind, cut between them."""
 
 REACH_MM: Final = 8.0
 """A prediction that touches no reference may be meant for an empty level this near: half the way between discs."""
@@ -124,10 +125,11 @@ def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedRef
         reference: Mask with the study's labels.
         geometry: Its grid.
     """
-    frame = build_spine_frame(reference == LABELS[Structure.VERTEBRAL_BODY], geometry.affine)
+    found = {s: pieces_of(reference == LABELS[s], geometry.affine) for s in Structure}
+    frame = build_spine_frame(found[Structure.VERTEBRAL_BODY], found[Structure.INTERVERTEBRAL_DISC])
     if frame is None:
         return None
-    discs = name_discs(reference == LABELS[Structure.INTERVERTEBRAL_DISC], geometry.affine, frame)
+    discs = _name_discs(found[Structure.INTERVERTEBRAL_DISC], frame, reference.shape)
     bodies = NamedPieces()
     bodies.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
     if discs.pieces.get(0):
@@ -138,22 +140,20 @@ def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedRef
     return NamedReference(geometry, frame, named, maps)
 
 
-def name_discs(discs: NDArray[np.bool_], affine: NDArray[np.float64], frame: SpineFrame) -> NamedPieces:
-    """Returns the reference's discs, named by the planes of its bodies.
-
-    Args:
-        discs: Disc voxels of the reference.
-        affine: From voxel indices to millimetres.
-        frame: The reference's bodies.
-    """
+def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -> NamedPieces:
+    """Returns the reference's discs, named by its bodies."""
     named = NamedPieces()
-    found = pieces_of(discs, affine)
     ladder = _ladder(Structure.INTERVERTEBRAL_DISC, frame, merged=Flag.DISCS_MERGED)
-    for candidate in _sift(found, ladder, usual_size(found), named):
-        named.pieces[candidate.level].append(candidate.piece)
+    sifted = without_specks(found, usual=usual_size(found))
+    for candidate in _levels_of(sifted.kept, ladder, usual_size(found), named):
+        if frame.is_aside(candidate.piece):
+            named.flags[ladder.nearest_named(candidate.level)].add(Flag.DISC_ASIDE)
+        else:
+            named.pieces[candidate.level].append(candidate.piece)
     for level, pieces in named.pieces.items():
         if len(pieces) > 1:
             named.flags[level].add(Flag.DISC_IN_PIECES)
+    _note_specks(_add_edge_crumbs(sifted.specks, named, shape), ladder, named)
     if 0 in named.pieces:
         for level in range(ladder.named.stop):
             named.flags[level].add(Flag.DISC_ABOVE_TOP)
@@ -165,7 +165,7 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
 
     One without overlap goes to a reference level that has no prediction yet, within ``REACH_MM`` and by the best
     assignment over all; else to the level of the frame's planes, where the reference has none; else it is an extra
-    component: flagged, and part of no level.
+    component: flagged, and part of no level. Specks that touch no reference are left out and flagged.
 
     Args:
         prediction: Mask with the study's labels, on the reference's grid.
@@ -176,29 +176,76 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
     found = pieces_of(prediction == LABELS[structure], reference.geometry.affine)
     usual = usual_size([piece for pieces in theirs.pieces.values() for piece in pieces]) or usual_size(found)
     ladder = _ladder(structure, reference.frame, merged=Flag.PREDICTION_MERGED)
+    sifted = without_specks(found, usual=usual)
     alone: list[_Candidate] = []
-    for candidate in _sift(found, ladder, usual, named):
-        level_map = reference.level_map[structure]
-        touched = np.bincount(level_map[tuple(candidate.piece.indices.T)] - NONE)[1:]
-        if touched.any():
-            named.pieces[int(touched.argmax())].append(candidate.piece)
-        else:
+    for candidate in _levels_of(sifted.kept, ladder, usual, named):
+        level = _most_touched(candidate.piece, reference.level_map[structure])
+        if level is None:
             alone.append(candidate)
+        else:
+            named.pieces[level].append(candidate.piece)
     for level, pieces in named.pieces.items():
         if len(pieces) > 1:
             named.flags[level].add(Flag.PREDICTION_IN_PIECES)
-    _place(_assign_near(alone, theirs, named), theirs, named, ladder)
+    _place(_assign_near(alone, theirs, named), theirs, named, ladder, reference.frame)
+    left = _add_crumbs(sifted.specks, reference.level_map[structure], named)
+    _note_specks(_add_edge_crumbs(left, named, prediction.shape), ladder, named)
     return named
 
 
-def _sift(found: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces) -> list[_Candidate]:
-    """Returns components with the level of the frame's planes: specks left out, merged ones cut, both flagged."""
-    sifted = without_specks(found, usual=usual)
-    for speck in sifted.specks:
-        named.flags[ladder.nearest_named(_cut(speck, ladder)[0].level)].add(Flag.SPECKS)
+def _most_touched(piece: Piece, level_map: NDArray[np.int8]) -> int | None:
+    """Returns the level of the reference that a piece overlaps most, or None where it touches none."""
+    touched = np.bincount(level_map[tuple(piece.indices.T)] - NONE)[1:]
+    return int(touched.argmax()) if touched.any() else None
+
+
+def _add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPieces) -> list[Piece]:
+    """Adds specks to the level that they touch in a map; returns those that touch none.
+
+    A thin disc falls into crumbs at its edge, held together by corners of voxels. They count with their level whether
+    they hit the reference or not: to leave out the hits would take from the model, to leave out the others would give.
+    """
+    left = []
+    for speck in specks:
+        level = _most_touched(speck, level_map)
+        if level is None:
+            left.append(speck)
+        else:
+            named.pieces[level].append(speck)
+    return left
+
+
+def _add_edge_crumbs(specks: list[Piece], named: NamedPieces, shape: tuple[int, ...]) -> list[Piece]:
+    """Adds specks that touch a named piece by an edge or a corner to its level; returns the others."""
+    if not specks:
+        return specks
+    return _add_crumbs(specks, _with_neighbours(named.level_map(shape)), named)
+
+
+def _with_neighbours(levels: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Returns a map of levels grown by one voxel in all 26 directions, the higher level where two meet."""
+    for axis in range(levels.ndim):
+        grown = levels.copy()
+        low, high = ([slice(None)] * levels.ndim for _ in range(2))
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        np.maximum(grown[tuple(low)], levels[tuple(high)], out=grown[tuple(low)])
+        np.maximum(grown[tuple(high)], levels[tuple(low)], out=grown[tuple(high)])
+        levels = grown
+    return levels
+
+
+def _note_specks(specks: list[Piece], ladder: _Ladder, named: NamedPieces) -> None:
+    """Flags the level at which specks were left out."""
+    for speck in specks:
+        level = int(np.bincount(ladder.index(speck.points_mm)).argmax())
+        named.flags[ladder.nearest_named(level)].add(Flag.SPECKS)
+
+
+def _levels_of(pieces: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces) -> list[_Candidate]:
+    """Returns components with the level of the frame's planes; merged ones are cut and flagged."""
     candidates = []
-    for piece in sifted.kept:
-        parts = _cut(piece, ladder)
+    for piece in pieces:
+        parts = _cut(piece, ladder, usual)
         if len(parts) > 1:
             for part in parts:
                 named.flags[part.level].add(ladder.merged)
@@ -206,11 +253,11 @@ def _sift(found: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces)
     return candidates
 
 
-def _cut(piece: Piece, ladder: _Ladder) -> list[_Candidate]:
+def _cut(piece: Piece, ladder: _Ladder, usual: float) -> list[_Candidate]:
     """Returns a component whole, at the level where most of it lies, or cut where it lies in several."""
     level = ladder.index(piece.points_mm)
     count = np.bincount(level)
-    chosen = np.flatnonzero(count > CUT_SHARE * len(piece))
+    chosen = np.flatnonzero(count > CUT_SHARE * min(len(piece), usual))
     if len(chosen) < 2:
         return [_Candidate(int(count.argmax()), piece)]
     nearest = chosen[np.abs(level[:, None] - chosen).argmin(axis=1)]
@@ -236,10 +283,13 @@ def _assign_near(alone: list[_Candidate], reference: NamedPieces, named: NamedPi
     return [candidate for row, candidate in enumerate(alone) if row not in placed]
 
 
-def _place(left: list[_Candidate], reference: NamedPieces, named: NamedPieces, ladder: _Ladder) -> None:
+def _place(
+    left: list[_Candidate], reference: NamedPieces, named: NamedPieces, ladder: _Ladder, frame: SpineFrame
+) -> None:
     """Puts the remaining predictions where the reference has no piece, or flags them."""
     for candidate in left:
-        if candidate.level in reference.pieces or candidate.level not in ladder.named:
+        is_taken = candidate.level in reference.pieces or candidate.level not in ladder.named
+        if is_taken or frame.is_aside(candidate.piece):
             named.flags[ladder.nearest_named(candidate.level)].add(Flag.PREDICTION_EXTRA)
         else:
             named.pieces[candidate.level].append(candidate.piece)

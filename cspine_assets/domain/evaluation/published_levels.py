@@ -32,8 +32,8 @@ def measure_published_levels(
     """
     disc = LABELS[Structure.INTERVERTEBRAL_DISC]
     middle = reference.shape[slice_axis] // 2
-    true = _components_by_column(np.take(reference, middle, slice_axis) == disc)
-    found = _components_by_column(np.take(prediction, middle, slice_axis) == disc)
+    true = components_by_column(np.take(reference, middle, slice_axis) == disc)
+    found = components_by_column(np.take(prediction, middle, slice_axis) == disc)
     wanted = len(DISC_LEVELS)
     flags = (Flag.COMPONENTS_EXTRA,) if max(len(true), len(found)) > wanted else ()
     if min(len(true), len(found)) < wanted:
@@ -59,7 +59,7 @@ def measure_published_levels(
     ]
 
 
-def _components_by_column(plane: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+def components_by_column(plane: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     """Returns the 8-connected components of a slice, the one with the highest mean column first."""
     labels, count = cc3d.connected_components(plane, connectivity=8, return_N=True)
     components = [labels == number for number in range(1, count + 1)]

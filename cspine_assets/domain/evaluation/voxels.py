@@ -17,6 +17,9 @@ SPECK: Final = 0.08
 """Components under this part of the usual size are specks: left out, and counted. The smallest true component, a
 body or disc of which the field of view shows a rim, is seldom under a tenth."""
 
+RIM: Final = 0.02
+"""At the upper and lower end of the volume a component this large is kept: the rim of something that lies outside."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -25,10 +28,12 @@ class Piece:
     Attributes:
         indices: Voxel indices, shape (n, 3).
         points_mm: The same voxels in the world, shape (n, 3).
+        is_cut_off: Whether it reaches the upper or lower end of the volume, so that a part of it may lie outside.
     """
 
     indices: NDArray[np.int64]
     points_mm: NDArray[np.float64]
+    is_cut_off: bool = False
 
     def __len__(self) -> int:
         """Returns the number of voxels."""
@@ -36,7 +41,7 @@ class Piece:
 
     def part(self, chosen: NDArray[np.bool_]) -> Piece:
         """Returns the voxels that are chosen."""
-        return Piece(self.indices[chosen], self.points_mm[chosen])
+        return Piece(self.indices[chosen], self.points_mm[chosen], self.is_cut_off)
 
     @classmethod
     def joined(cls, pieces: Sequence[Piece]) -> Piece:
@@ -44,7 +49,9 @@ class Piece:
         if not pieces:
             return cls(np.empty((0, 3), np.int64), np.empty((0, 3)))
         return cls(
-            np.concatenate([piece.indices for piece in pieces]), np.concatenate([piece.points_mm for piece in pieces])
+            np.concatenate([piece.indices for piece in pieces]),
+            np.concatenate([piece.points_mm for piece in pieces]),
+            any(piece.is_cut_off for piece in pieces),
         )
 
 
@@ -68,7 +75,11 @@ def pieces_of(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[Piec
     points_mm = indices @ affine[:3, :3].T + affine[:3, 3]
     order = np.argsort(owner, kind="stable")
     borders = np.flatnonzero(np.diff(owner[order])) + 1
-    return [Piece(indices[chosen], points_mm[chosen]) for chosen in np.split(order, borders)]
+    vertical = int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
+    at_end = (indices[:, vertical] == 0) | (indices[:, vertical] == mask.shape[vertical] - 1)
+    return [
+        Piece(indices[chosen], points_mm[chosen], bool(at_end[chosen].any())) for chosen in np.split(order, borders)
+    ]
 
 
 def _box_around(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
@@ -96,11 +107,14 @@ def usual_size(pieces: list[Piece]) -> float:
 
 
 def without_specks(pieces: list[Piece], *, usual: float) -> Sifted:
-    """Returns the components sifted by size.
+    """Returns the components sifted by size; at the end of the volume a smaller one is kept, for it may be a rim.
 
     Args:
         pieces: Components of one mask.
         usual: Voxels of the usual component.
     """
-    limit = SPECK * usual
-    return Sifted([piece for piece in pieces if len(piece) >= limit], [piece for piece in pieces if len(piece) < limit])
+    sifted = Sifted([], [])
+    for piece in pieces:
+        is_kept = len(piece) >= (RIM if piece.is_cut_off else SPECK) * usual
+        (sifted.kept if is_kept else sifted.specks).append(piece)
+    return sifted

@@ -1,0 +1,288 @@
+"""Which vertebral bodies a mask has, superior to inferior: components joined, cut or left out by what lies between.
+
+Add a rule here when it decides whether something is one body, two or none. What the bodies are called stands in the
+frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from cspine_assets.domain.evaluation.flags import Flag
+from cspine_assets.domain.evaluation.spine_line import Points, SpineLine
+from cspine_assets.domain.evaluation.voxels import Piece
+
+FUSED_HEIGHT: Final = 1.75
+"""A body this much taller than the median is two or more that grew, or were drawn, together."""
+
+TALL_HEIGHT: Final = 1.45
+"""No single body below C2 is this much taller than the median; two pressed ones may be no taller: it is unsure."""
+
+C2_BULK: Final = 1.65
+"""Bulk of C2 in medians: a body of 19 mm and a dens that adds the bulk of another 4 mm, against 14 mm."""
+
+FUSED_C2_BULK: Final = 2.3
+"""Half the way from C2's bulk to that of C2 with C3 and the disc between, 3.0. Height does not tell: the dens is as
+high as a C3, but it is thin."""
+
+TALL_C2_BULK: Final = 2.0
+"""Half the way from C2 to where it is cut: from here on it is unsure."""
+
+TALL_C2_HEIGHT: Final = 2.85
+"""A C2 with its dens, 2.4 medians, is not this high: a C3 with little bulk may have been drawn to it."""
+
+DENS_HEIGHT: Final = 1.45
+"""A topmost body at least this tall may show the dens; no other single body comes near."""
+
+DENS_TAPER: Final = 0.65
+"""The upper quarter of C2 is dens: it has fewer than this part of the lower quarter's voxels. Two fused bodies are
+as tall, but not tapered."""
+
+C2_HEIGHT: Final = 2.4
+"""Height of C2 with its dens in medians: about 35 mm against 14 to 15 mm."""
+
+PITCH: Final = 4 / 3
+"""From one body to the next in body heights: a cervical disc is about a third as high as a body."""
+
+SPLIT_OVERLAP: Final = 0.5
+"""Two components that share this part of the lower one's height lie beside one another: one body in pieces."""
+
+CRACK_HEIGHT: Final = 1.3
+"""Neighbours without a disc between that are together, gap included, no taller than this are one body with a crack:
+two bodies and their disc reach 1.5 even where the field of view shows but a rim of the lower one."""
+
+UNSURE_CRACK: Final = (1.15, 1.5)
+"""Between these heights it may be a tall body with a crack, or two pressed ones: it is unsure."""
+
+ASIDE: Final = 1.0
+"""A component whose centre lies a body's height, about 14 mm, beside the line is no body: those reach 8 mm to front
+and back and 14 to the side, and behind them comes the canal."""
+
+CONTACT_SHARE: Final = 0.2
+"""A component with more than this part of a body on both sides of a disc is two bodies in contact."""
+
+FLAT_HEIGHT: Final = 0.8
+"""A disc component higher than this part of a body is no single disc, so its centre tells nothing."""
+
+_EDGE: Final = (2.0, 98.0)
+"""Percentiles of the voxels' positions taken as upper and lower end: a lone voxel moves neither."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """One body: its voxels, where it begins and ends along the line, and what was found about it.
+
+    Attributes:
+        piece: Its voxels.
+        along_mm: Where each voxel lies along the line.
+        top_mm: Upper end.
+        bottom_mm: Lower end.
+        found: Findings that bear on its name and all below.
+        is_whole: False where an end of it was made by a cut through bone.
+    """
+
+    piece: Piece
+    along_mm: Points
+    top_mm: float
+    bottom_mm: float
+    found: frozenset[Flag] = frozenset()
+    is_whole: bool = True
+
+    @property
+    def height_mm(self) -> float:
+        """Returns the height along the line."""
+        return self.bottom_mm - self.top_mm
+
+    @property
+    def middle_mm(self) -> float:
+        """Returns where along the line its voxels lie in the mean."""
+        return float(self.along_mm.mean())
+
+    def with_flag(self, flag: Flag) -> Body:
+        """Returns the body with one finding more."""
+        return replace(self, found=self.found | {flag})
+
+
+@dataclass(frozen=True)
+class Column:
+    """All bodies of a mask, superior to inferior.
+
+    Attributes:
+        bodies: One at least.
+        discs_mm: Where along the line single discs lie, sorted.
+        height_mm: Usual height of a body.
+        is_c2: Whether the topmost body looks like C2.
+        has_aside: Whether a component beside the line was left out.
+    """
+
+    bodies: list[Body]
+    discs_mm: Points
+    height_mm: float
+    is_c2: bool
+    has_aside: bool
+
+    def discs_between(self, upper_mm: float, lower_mm: float) -> int:
+        """Returns how many discs lie between two places; pieces of one disc count once."""
+        return _count_discs(self.discs_mm, upper_mm, lower_mm, self.height_mm)
+
+
+def build_column(bodies: list[Piece], discs: list[Piece], line: SpineLine) -> Column:
+    """Returns the bodies of a mask.
+
+    Args:
+        bodies: Components of vertebral bodies without specks, one at least.
+        discs: Components of discs without specks.
+        line: The spine's line.
+    """
+    sorted_all = _sorted([_body(piece, line.along_mm(piece.points_mm)) for piece in bodies])
+    kept = _beside_left_out(sorted_all, line)
+    discs_mm = _single_discs(discs, line, usual_height(kept))
+    column = _cut_at_discs(kept, discs_mm)
+    height = usual_height(column)
+    column = _join_pieces(column, discs_mm, height)
+    height = usual_height(column)
+    is_c2 = _shows_dens(column, height)
+    return Column(_cut_fused(column, height, is_c2=is_c2), discs_mm, height, is_c2, len(kept) < len(sorted_all))
+
+
+def usual_height(column: list[Body]) -> float:
+    """Returns the median height without the topmost body, whose dens makes it another kind; 1 mm at least."""
+    return max(float(np.median([body.height_mm for body in column[1:] or column])), 1.0)
+
+
+def _body(piece: Piece, along_mm: Points, found: frozenset[Flag] = frozenset(), *, is_whole: bool = True) -> Body:
+    top, bottom = np.percentile(along_mm, _EDGE)
+    return Body(piece, along_mm, float(top), float(bottom), found, is_whole)
+
+
+def _sorted(bodies: list[Body]) -> list[Body]:
+    return sorted(bodies, key=lambda body: body.top_mm + body.bottom_mm)
+
+
+def _beside_left_out(column: list[Body], line: SpineLine) -> list[Body]:
+    """Returns the components on the line; all of them where none is."""
+    centres = np.array([body.piece.points_mm.mean(axis=0) for body in column])
+    near = line.offset_mm(centres) <= ASIDE * usual_height(column)
+    return [body for body, is_near in zip(column, near, strict=True) if is_near] or column
+
+
+def _single_discs(discs: list[Piece], line: SpineLine, height: float) -> Points:
+    """Returns where along the line discs lie that can be trusted to lie between two bodies: flat, and on the line."""
+    found = []
+    for disc in discs:
+        top, bottom = np.percentile(line.along_mm(disc.points_mm), (10, 90))
+        beside = float(line.offset_mm(disc.points_mm.mean(axis=0)[None, :])[0])
+        if bottom - top <= FLAT_HEIGHT * height and beside <= ASIDE * height:
+            found.append(float(top + bottom) / 2)
+    return np.sort(np.array(found))
+
+
+def _count_discs(discs_mm: Points, upper_mm: float, lower_mm: float, height: float) -> int:
+    between = discs_mm[(discs_mm > upper_mm) & (discs_mm < lower_mm)]
+    return int(between.size and 1 + np.count_nonzero(np.diff(between) > height / 2))
+
+
+def _cut_at_discs(column: list[Body], discs_mm: Points) -> list[Body]:
+    """Returns the bodies with those in contact cut at the disc that lies between them."""
+    usual = sum(len(body.piece) for body in column) / (len(discs_mm) + 1)
+    result = []
+    for body in column:
+        edges: list[float] = []
+        for disc in discs_mm:
+            above = np.count_nonzero(body.along_mm < disc) - np.count_nonzero(
+                body.along_mm < max(edges, default=-np.inf)
+            )
+            if min(above, np.count_nonzero(body.along_mm > disc)) > CONTACT_SHARE * usual:
+                edges.append(float(disc))
+        result.extend(_parts(body, np.array(edges), Flag.BODIES_IN_CONTACT, is_whole=True) if edges else [body])
+    return _sorted(result)
+
+
+def _parts(body: Body, edges: Points, flag: Flag, *, is_whole: bool) -> list[Body]:
+    """Returns a body cut at places of the line."""
+    part = np.digitize(body.along_mm, edges)
+    return [
+        _body(body.piece.part(part == n), body.along_mm[part == n], body.found | {flag}, is_whole=is_whole)
+        for n in range(len(edges) + 1)
+        if np.any(part == n)
+    ]
+
+
+def _join_pieces(column: list[Body], discs_mm: Points, height: float) -> list[Body]:
+    """Returns the bodies with pieces made one that lie beside one another, or close above, without a disc between."""
+    joined = column[:1]
+    for body in column[1:]:
+        last = joined[-1]
+        shared = min(last.bottom_mm, body.bottom_mm) - max(last.top_mm, body.top_mm)
+        beside = shared > SPLIT_OVERLAP * min(last.height_mm, body.height_mm)
+        together = (body.bottom_mm - last.top_mm) / height
+        if _count_discs(discs_mm, last.middle_mm, body.middle_mm, height):
+            joined.append(body)
+            continue
+        is_one = beside or together < CRACK_HEIGHT
+        if not beside and UNSURE_CRACK[0] < together < UNSURE_CRACK[1]:
+            # the upper one gets the flag: if both are one, it is but a part of a body, and no disc lies between
+            last = joined[-1] = last.with_flag(Flag.ONE_BODY_OR_TWO)
+        if is_one:
+            whole = Piece.joined([last.piece, body.piece])
+            found = last.found | body.found | {Flag.BODY_IN_PIECES}
+            joined[-1] = _body(whole, np.concatenate([last.along_mm, body.along_mm]), found)
+        else:
+            joined.append(body)
+    return joined
+
+
+def _shows_dens(column: list[Body], height: float) -> bool:
+    """Returns whether the topmost body looks like C2: tall, and narrow at its upper end."""
+    top = column[0]
+    if len(column) < 3 or top.height_mm < DENS_HEIGHT * height:
+        return False
+    # measured over the height of a C2 at most, so that a C3 fused to it does not hide the dens
+    below_tip = top.along_mm - top.top_mm
+    quarter = min(top.height_mm, C2_HEIGHT * height) / 4
+    return float(np.sum(below_tip < quarter)) < DENS_TAPER * float(np.sum(below_tip > top.height_mm - quarter))
+
+
+def _cut_fused(column: list[Body], height: float, *, is_c2: bool) -> list[Body]:
+    """Returns the bodies with those that are much too tall cut, and those that may be two flagged."""
+    if len(column) < 3:
+        return column
+    result: list[Body] = []
+    for position, body in enumerate(column):
+        as_c2 = is_c2 and position == 0
+        size = _bulk(body, height) if as_c2 else body.height_mm / height
+        if size > (FUSED_C2_BULK if as_c2 else FUSED_HEIGHT):
+            edges = _cuts_of_c2(body, size, height) if as_c2 else _even_cuts(body, size)
+            result.extend(_parts(body, edges, Flag.BODIES_FUSED, is_whole=False))
+        elif _may_be_two(body, size, height) if as_c2 else position > 0 and size > TALL_HEIGHT:
+            result.append(body.with_flag(Flag.ONE_BODY_OR_TWO))
+        else:
+            result.append(body)
+    return result
+
+
+def _may_be_two(c2: Body, bulk: float, height: float) -> bool:
+    """Returns whether a C2 that is not cut has too much bulk, or is too high, to be surely one body."""
+    return bulk > TALL_C2_BULK or c2.height_mm > TALL_C2_HEIGHT * height
+
+
+def _bulk(body: Body, height: float) -> float:
+    """Returns the height in medians of a body of the same volume that is everywhere as wide as at its lower end."""
+    lowest = np.count_nonzero(body.along_mm > body.bottom_mm - height)
+    return len(body.piece) / lowest if lowest else 0.0
+
+
+def _cuts_of_c2(body: Body, bulk: float, height: float) -> Points:
+    """Returns where to cut a C2 that holds other bodies: these are at its lower end."""
+    extra = max(1, round((bulk - C2_BULK) / PITCH))
+    return np.array([body.bottom_mm - PITCH * height * n for n in range(extra, 0, -1)])
+
+
+def _even_cuts(body: Body, size: float) -> Points:
+    """Returns where to cut a fused body: n bodies have n - 1 discs between them."""
+    parts = max(2, round((size - 1) / PITCH) + 1)
+    edges: Points = np.linspace(body.top_mm, body.bottom_mm, parts + 1)[1:-1]
+    return edges
