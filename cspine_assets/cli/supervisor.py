@@ -91,11 +91,11 @@ class _Kept:
             self._log.info(line.rstrip("\n"))
 
 
-def rotating_log(path: Path) -> logging.Logger:
-    """Returns a logger that writes to a file of 10 MB and keeps five older ones."""
+def rotating_log(path: Path, *, size_bytes: int = LOG_BYTES, older: int = LOG_FILES) -> logging.Logger:
+    """Returns a logger that writes to a file up to a size, 10 MB, and keeps older ones, five."""
     path.parent.mkdir(parents=True, exist_ok=True)
     logger = logging.Logger(str(path))
-    logger.addHandler(RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"))
+    logger.addHandler(RotatingFileHandler(path, maxBytes=size_bytes, backupCount=older, encoding="utf-8"))
     return logger
 
 
@@ -107,6 +107,7 @@ def keep_alive(
     lock_file: Path,
     before_start: Callable[[str], None],
     say: Callable[[str], None],
+    greeting: str,
 ) -> None:
     """Runs programs until this process is asked to end; then ends all that they started.
 
@@ -117,6 +118,7 @@ def keep_alive(
         lock_file: Held meanwhile.
         before_start: Called with a program's name before each start, when nothing of an earlier one is left.
         say: Told what happens.
+        greeting: Said first, once it is sure that no other process runs them.
 
     Raises:
         HomeError: Another process holds the lock file.
@@ -135,6 +137,7 @@ def keep_alive(
     kept = [_Kept(program, environment, mark, logs) for program in programs]
     with lock:
         try:
+            say(greeting)
             for program in programs:
                 before_start(program.name)
             while not stop.wait(0.2):

@@ -31,6 +31,7 @@ def up(
     from cspine_assets.domain.errors import HomeError
     from cspine_assets.domain.files import write_text
     from cspine_assets.domain.home import Home, ensure_writable
+    from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
     study_home = Home(home_root(str(home) if home else None))
     ensure_writable(study_home.root)
@@ -54,13 +55,14 @@ def up(
             with open_instance(study_home) as instance:
                 for run_id in close_orphaned_runs(instance):
                     say(f"run {run_id} had ended with its daemon and is marked as failed")
+            if gone := tidy(study_home):
+                say(f"removed {len(gone)} leftovers: of killed writers, and step output older than {LOG_DAYS} days")
 
     serve = [sys.executable, "-m", "dagster_webserver", "--host", "127.0.0.1", "--port", str(port)]
     programs = [
         Program("webserver", [*serve, "--workspace", str(workspace), *(["--read-only"] if read_only else [])]),
         Program("daemon", [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)]),
     ]
-    say(f"The page of {study_home.root} opens at http://127.0.0.1:{port}; logs are in {study_home.logs}.")
     keep_alive(
         programs,
         {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)},
@@ -68,4 +70,5 @@ def up(
         lock_file=study_home.dagster / ".dev.lock",
         before_start=close_runs,
         say=say,
+        greeting=f"The page of {study_home.root} opens at http://127.0.0.1:{port}; logs are in {study_home.logs}.",
     )

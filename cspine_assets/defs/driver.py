@@ -35,6 +35,7 @@ from cspine_assets.defs.stages import (
 )
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.housekeeping import tidy
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
 from cspine_assets.domain.workers import each_in_workers
 
@@ -113,6 +114,7 @@ def carry_out(
     watcher = watcher or Watcher()
     known_tables()
     close_dead_runs(instance)
+    tidy(home)
     try:
         return list(_work(_Task(home, instance, order), watcher))
     except BaseException:

@@ -8,10 +8,14 @@ import yaml
 
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.housekeeping import LOG_DAYS
 from cspine_assets.nnunet.settings import read_settings
 
 GPU_POOL = "gpu"
 """Trainings and predictions take a slot of it; it has as many as there are places to lease on devices."""
+
+TICK_DAYS = {"skipped": 7, "success": LOG_DAYS, "failure": LOG_DAYS, "started": LOG_DAYS}
+"""Days that ticks are kept, by how they ended; a sensor skips a thousand times a day."""
 
 
 def instance_settings(slots: int) -> dict[str, object]:
@@ -24,7 +28,9 @@ def instance_settings(slots: int) -> dict[str, object]:
             "pools": {"granularity": "op", "default_limit": 1},
         },
         "run_monitoring": {"enabled": True, "start_timeout_seconds": 300},
-        "retention": {"sensor": {"purge_after_days": {"skipped": 7, "success": 90}}},
+        # ticks only: open-source Dagster keeps what steps print for ever (``housekeeping`` prunes it), and events must
+        # stay, since the data versions that tell stale from fresh are among them
+        "retention": {name: {"purge_after_days": TICK_DAYS} for name in ("sensor", "schedule", "auto_materialize")},
     }
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cspine_assets.cli.supervisor import rotating_log
+
 SUPERVISE = """
 import os, sys
 from pathlib import Path
@@ -22,7 +24,8 @@ program = "import subprocess, sys, time; print('hello', flush=True); " \\
 try:
     keep_alive([Program(name, [sys.executable, "-c", program]) for name in ("one", "two")], os.environ,
                logs=folder / "logs", lock_file=folder / "lock",
-               before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True))
+               before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True),
+               greeting="here it opens")
 except HomeError as error:
     sys.exit(f"refused: {error}")
 """
@@ -101,4 +104,17 @@ def test_a_second_supervisor_is_refused(supervisor: subprocess.Popen[str], tmp_p
     )
     assert second.returncode == 1
     assert "running already" in second.stderr
+    assert "opens" not in second.stdout
+    assert (tmp_path / "said").read_text().startswith("here it opens\n")
     assert supervisor.poll() is None
+
+
+def test_a_log_rotates_and_stays_bounded_with_the_newest_lines_kept(tmp_path: Path):
+    log = rotating_log(tmp_path / "logs" / "one.log", size_bytes=1000, older=3)
+    for number in range(500):
+        log.info(f"line {number:04d} " + "x" * 40)
+    files = sorted((tmp_path / "logs").iterdir())
+    assert [path.name for path in files] == ["one.log", "one.log.1", "one.log.2", "one.log.3"]
+    assert all(0 < path.stat().st_size <= 1000 for path in files)
+    kept = [line.split()[1] for path in [*reversed(files[1:]), files[0]] for line in path.read_text().splitlines()]
+    assert kept == [f"{number:04d}" for number in range(500 - len(kept), 500)]

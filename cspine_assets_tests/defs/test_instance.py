@@ -1,0 +1,32 @@
+"""The instance of a home loads with the settings written for it, and with the user's own."""
+
+import dagster as dg
+import yaml
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
+
+from cspine_assets.defs.instance import GPU_POOL, TICK_DAYS, open_instance
+from cspine_assets.domain.home import Home
+
+
+def test_the_written_settings_are_those_that_dagster_goes_by(instance: dg.DagsterInstance, home: Home):
+    queue = instance.get_concurrency_config()
+    assert queue.run_queue_config.max_concurrent_runs >= 2
+    assert queue.pool_config.default_pool_limit == 1
+    assert instance.event_log_storage.get_concurrency_info(GPU_POOL).slot_count >= 1
+    assert instance.run_monitoring_enabled
+    assert not instance.telemetry_enabled
+    for kind in (InstigatorType.SENSOR, InstigatorType.SCHEDULE, InstigatorType.AUTO_MATERIALIZE):
+        kept = instance.get_tick_retention_settings(kind)
+        assert {status.value.lower(): days for status, days in kept.items()} == TICK_DAYS
+    assert (home.dagster / "dagster.yaml").exists()
+
+
+def test_settings_that_stand_are_the_users(home: Home):
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "dagster.yaml").write_text(
+        yaml.safe_dump({"telemetry": {"enabled": False}, "retention": {"schedule": {"purge_after_days": 5}}})
+    )
+    with open_instance(home) as instance:
+        kept = instance.get_tick_retention_settings(InstigatorType.SCHEDULE)
+    assert kept[TickStatus.SUCCESS] == 5
