@@ -192,23 +192,27 @@ def _one(path: Path, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
 
 def _many(paths: Sequence[Path], schema: pa.Schema, columns: list[str] | None) -> pa.Table:
     """Reads files of some kilobytes each, one by one: one dataset over a thousand of them takes twice as long."""
-    return pa.concat_tables([_small(path, schema, columns) for path in paths]).combine_chunks()
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    pieces = [_small(path, columns, wanted) for path in paths]
+    known = zip(pieces, paths, strict=True)
+    whole = [_one(path, schema, columns) if rows is None else rows for rows, path in known]
+    return pa.concat_tables(whole).combine_chunks()
 
 
-def _small(path: Path, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
-    """Reads a small file at once, in this thread: to hand it to another takes longer than to read it."""
+def _small(path: Path, columns: list[str] | None, wanted: pa.Schema) -> pa.Table | None:
+    """Reads a small file at once, in this thread: to hand it to another takes longer than to read it.
+
+    Returns:
+        Its rows, or None where it is not as described or cannot be read; who reads it as a dataset is told why.
+    """
     try:
         file = pq.ParquetFile(pa.BufferReader(path.read_bytes()), pre_buffer=False)
         rows = file.read(columns=columns, use_threads=False)
-        described = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        if (
-            set(rows.column_names) == set(described.names)
-            and (rows := rows.select(described.names)).schema == described
-        ):
-            return rows
     except (pa.ArrowInvalid, OSError):
-        pass  # read again below, where the error names the file
-    return _one(path, schema, columns)
+        return None
+    if columns is not None and rows.num_columns == len(columns):
+        rows = rows.select(columns)  # they come in the file's order
+    return rows if rows.schema == wanted else None
 
 
 def fingerprint_frame(frame: pd.DataFrame) -> str:
