@@ -32,6 +32,7 @@ from cspine_assets.domain.tables.evaluation import (
     LevelComparison,
     LevelMetrics,
     ModelComparison,
+    Morphometry,
     SummaryOnTest,
 )
 from cspine_assets.domain.tables.imaging import Masks
@@ -120,6 +121,21 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
     for scored in _Pairs.of(study).score(study, patient_ids, Part.LEVELS):
         frame = scored.frames.levels
         yield MadePatient(scored.patient_id, frame, {"not_scored": int(frame["dice"].isna().sum())}, scored.failure)
+
+
+@patient_asset(
+    Morphometry,
+    deps=_SCORED,
+    version="1",
+    kinds=("numpy",),
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+)
+def morphometry(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
+    """Height, depth and volume per level, disc-height index and Cobb angle of both masks, with the difference."""
+    for scored in _Pairs.of(study).score(study, patient_ids, Part.MORPHOMETRY):
+        frame = scored.frames.morphometry
+        not_measured = int((frame["status"] != "ok").sum())
+        yield MadePatient(scored.patient_id, frame, {"not_measured": not_measured}, scored.failure)
 
 
 def _shown(frame: pd.DataFrame, profile: str) -> dict[str, object]:
@@ -214,4 +230,5 @@ def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.
 
 
 exam_rows = _rows_check(ExamMetrics, len(STRUCTURES), "Rows are exams x predictors x structures.")
+measurement_rows = _rows_check(Morphometry, 46, "Rows are exams x predictors x measures of levels.")
 level_rows = _rows_check(LevelMetrics, 32, "Rows are exams x predictors x levels x views and protocols.")

@@ -9,7 +9,7 @@ from cspine_assets.domain.evaluation.external import predictor_folders, refusal_
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.benchmark import ExternalMetrics, ExternalPredictions
-from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics, Morphometry
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds, TrainingLog
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles, FoldPredictions
@@ -59,6 +59,7 @@ CUT: dict[type[Table], dg.PartitionsDefinition] = {
     FoldEnsembles: folds,
     ExamMetrics: patients,
     LevelMetrics: patients,
+    Morphometry: patients,
     ExternalPredictions: external_predictors,
     ExternalMetrics: external_predictors,
 }

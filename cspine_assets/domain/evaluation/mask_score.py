@@ -17,6 +17,7 @@ from cspine_assets.domain.evaluation.pair import PairScratch, read_mask_pair
 
 if TYPE_CHECKING:
     from cspine_assets.domain.evaluation.level_score import LevelScore
+    from cspine_assets.domain.evaluation.morphometry import Morphometry
     from cspine_assets.domain.evaluation.pair import MaskPair
     from cspine_assets.domain.evaluation.surface import SurfaceDistance
 
@@ -29,12 +30,14 @@ class MaskScore:
         overlap: Overlap of each structure.
         surfaces: Surface distances of each structure, empty where none were asked for.
         levels: Levels of bodies and discs, empty where none were asked for.
+        morphometry: Sizes and angles, empty where none were asked for.
         diagonal_mm: Diagonal of the volume.
     """
 
     overlap: dict[Structure, Overlap]
     surfaces: dict[Structure, SurfaceDistance]
     levels: list[LevelScore]
+    morphometry: list[Morphometry]
     diagonal_mm: float
 
 
@@ -45,6 +48,7 @@ def score_masks(
     labels: Mapping[Structure, int] = LABELS,
     with_surfaces: bool = True,
     with_levels: bool = True,
+    with_morphometry: bool = False,
     scratch: PairScratch | None = None,
 ) -> MaskScore:
     """Returns all measures of two mask files.
@@ -55,6 +59,7 @@ def score_masks(
         labels: Number of each structure in both files; by default the study's.
         with_surfaces: Whether surface distances are measured too.
         with_levels: Whether levels are measured too.
+        with_morphometry: Whether sizes and angles are measured too.
         scratch: Memory to score many pairs with, one after another.
 
     Raises:
@@ -72,6 +77,7 @@ def score_masks(
         overlap={structure: overlap[structure] for structure in labels},
         surfaces=_surfaces(pair, labels) if with_surfaces else {},
         levels=_levels(pair, labels) if with_levels else [],
+        morphometry=_morphometry(pair) if with_morphometry else [],
         diagonal_mm=pair.geometry.diagonal_mm,
     )
 
@@ -89,3 +95,9 @@ def _levels(pair: MaskPair, labels: Mapping[Structure, int]) -> list[LevelScore]
 
     levels = measure_levels(pair.reference, pair.prediction, pair.geometry)
     return [level for level in levels if level.structure in labels]
+
+
+def _morphometry(pair: MaskPair) -> list[Morphometry]:
+    from cspine_assets.domain.evaluation.morphometry import measure_morphometry  # noqa: PLC0415 - as above
+
+    return measure_morphometry(pair.reference, pair.prediction, pair.geometry)

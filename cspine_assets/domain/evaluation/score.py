@@ -17,9 +17,10 @@ from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.flags import flags_text
 from cspine_assets.domain.evaluation.level_score import LevelScore
 from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
+from cspine_assets.domain.evaluation.morphometry import Morphometry as Measurement
 from cspine_assets.domain.evaluation.pair import PairScratch
 from cspine_assets.domain.tables.base import empty_frame, validate
-from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics, Morphometry
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,20 @@ class Part(StrEnum):
 
     EXAMS = "exams"
     LEVELS = "levels"
+    MORPHOMETRY = "morphometry"
 
 
 @dataclass(frozen=True)
 class MetricFrames:
-    """Validated rows of ``evaluation.exam_metrics`` and ``evaluation.level_metrics``."""
+    """Validated rows of ``evaluation.exam_metrics``, ``evaluation.level_metrics`` and ``evaluation.morphometry``."""
 
     exams: pd.DataFrame
     levels: pd.DataFrame
+    morphometry: pd.DataFrame
 
 
 def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> MetricFrames:
-    """Returns the metric rows of some pairs: two of the whole structures each, 32 of levels.
+    """Returns the metric rows of some pairs: two of the whole structures each, 32 of levels, 46 measurements.
 
     Args:
         pairs: Masks and whose they are.
@@ -91,33 +94,37 @@ def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> Metr
     scratch = PairScratch()
     exams: list[dict[str, object]] = []
     levels: list[dict[str, object]] = []
+    measured: list[dict[str, object]] = []
     for pair in pairs:
         score = score_masks(
             pair.reference,
             pair.prediction,
             with_surfaces=Part.EXAMS in parts,
             with_levels=Part.LEVELS in parts,
+            with_morphometry=Part.MORPHOMETRY in parts,
             scratch=scratch,
         )
         identity = asdict(pair.case)
         if Part.EXAMS in parts:
             exams += [{**identity, **_structure_columns(score, structure)} for structure in score.overlap]
         levels += [{**identity, **_level_columns(level)} for level in score.levels]
-    return MetricFrames(_frame(ExamMetrics, exams), _frame(LevelMetrics, levels))
+        measured += [{**identity, **_measurement_columns(one)} for one in score.morphometry]
+    return MetricFrames(_frame(ExamMetrics, exams), _frame(LevelMetrics, levels), _frame(Morphometry, measured))
 
 
 def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
-    """Returns the rows of many exams, validated together; without any, two empty tables.
+    """Returns the rows of many exams, validated together; without any, empty tables.
 
     Raises:
         TableError: An exam was scored twice for one predictor and set.
     """
     parts = list(frames)
     if not parts:
-        return MetricFrames(empty_frame(ExamMetrics), empty_frame(LevelMetrics))
+        return MetricFrames(empty_frame(ExamMetrics), empty_frame(LevelMetrics), empty_frame(Morphometry))
     return MetricFrames(
         validate(ExamMetrics, pd.concat([part.exams for part in parts], ignore_index=True)),
         validate(LevelMetrics, pd.concat([part.levels for part in parts], ignore_index=True)),
+        validate(Morphometry, pd.concat([part.morphometry for part in parts], ignore_index=True)),
     )
 
 
@@ -146,7 +153,22 @@ def _level_columns(level: LevelScore) -> dict[str, object]:
     }
 
 
-def _frame(table: type[ExamMetrics] | type[LevelMetrics], rows: list[dict[str, object]]) -> pd.DataFrame:
+def _measurement_columns(measured: Measurement) -> dict[str, object]:
+    """Returns the columns of one measurement."""
+    return {
+        "level": measured.level,
+        "measure": measured.measure.value,
+        "value_reference": measured.reference,
+        "value_prediction": measured.prediction,
+        "difference": measured.difference,
+        "status": measured.status.value,
+        "reason": measured.reason,
+        "flags": flags_text(measured.flags),
+        "severity": measured.severity.value,
+    }
+
+
+def _frame(table: type[ExamMetrics | LevelMetrics | Morphometry], rows: list[dict[str, object]]) -> pd.DataFrame:
     """Returns rows as a validated table."""
     if not rows:
         return empty_frame(table)

@@ -124,6 +124,46 @@ class LevelMetrics(Table):
         unique = ["exam_id", "predictor", "set", "structure", "level", "view", "protocol"]
 
 
+class Morphometry(Table):
+    """One row per scored exam, predictor, level and measure: its value in both masks, or why there is none."""
+
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
+    fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
+    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    level: Text = column(
+        "Body C2 to T1, disc C2/C3 to C7/T1, or C2-C7 for the Cobb angle", isin=(*VERTEBRAE, *DISC_LEVELS, "C2-C7")
+    )
+    measure: Text = column(
+        "height_mm: between the middles of both endplates; depth_mm: front to back at half the height; volume_mm3; "
+        "disc_height_index: height of the disc over the mean height of the bodies beside it; cobb_deg: between the "
+        "lower endplates of C2 and C7, positive for lordosis",
+        isin=("height_mm", "depth_mm", "volume_mm3", "disc_height_index", "cobb_deg"),
+    )
+    profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    split_sha256: Text = column(SPLIT)
+    annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
+    value_reference: Number = column("In the reference, in the measure's unit", nullable=True)
+    value_prediction: Number = column("In the prediction", nullable=True)
+    difference: Number = column("Prediction minus reference", nullable=True)
+    status: Text = column(
+        "ok, reference_only, prediction_only or neither: in which of both masks it could be measured",
+        isin=("ok", "reference_only", "prediction_only", "neither"),
+    )
+    reason: Text = column("Why a value is missing; missing where both are there", nullable=True)
+    flags: Text = column("Findings that bear on the level, joined by a comma", nullable=True)
+    severity: Text = column(
+        "none, note, or name_unsure: the level's name may be wrong", isin=("none", "note", "name_unsure")
+    )
+
+    class Config:
+        """Name and key."""
+
+        name = "evaluation.morphometry"
+        unique = ["exam_id", "predictor", "set", "level", "measure"]
+
+
 class FoldSummary(Table):
     """One row per fold, predictor, structure, metric and provenance of the cross-validation; macro is over both.
 

@@ -1,0 +1,213 @@
+"""What a segmentation is used for: heights, depths and volumes of all levels, disc-height index and Cobb angle.
+
+Add a measure of several levels here, with its source. Measures of a single piece stand in ``shape``, names of levels
+in the naming modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cspine_assets.domain.anatomy import LEVELS, Structure
+from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
+from cspine_assets.domain.evaluation.level_naming import (
+    NamedPieces,
+    NamedReference,
+    level_indices,
+    name_prediction,
+    name_reference,
+)
+from cspine_assets.domain.evaluation.levels import NO_BODY
+from cspine_assets.domain.evaluation.shape import Shape, lateral_axis, measure_shape
+from cspine_assets.domain.evaluation.voxels import Piece
+from cspine_assets.domain.volume import Geometry
+
+COBB_LEVEL: Final = "C2-C7"
+_C7: Final = 5
+
+
+class Measure(StrEnum):
+    """What is measured; its unit is the end of its name, and an index has none."""
+
+    HEIGHT = "height_mm"
+    DEPTH = "depth_mm"
+    VOLUME = "volume_mm3"
+    DISC_HEIGHT_INDEX = "disc_height_index"
+    COBB = "cobb_deg"
+
+
+class Measured(StrEnum):
+    """Which of both masks a value could be measured in."""
+
+    OK = "ok"
+    REFERENCE_ONLY = "reference_only"
+    PREDICTION_ONLY = "prediction_only"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True)
+class Morphometry:
+    """One measure of one level in both masks.
+
+    Attributes:
+        level: A body, a disc, or ``C2-C7``.
+        measure: What is measured.
+        reference: Its value in the reference, or None.
+        prediction: Its value in the prediction, or None.
+        reason: Why one or both are None; None where both were measured.
+        flags: Findings that bear on the level's name and on its ends.
+    """
+
+    level: str
+    measure: Measure
+    reference: float | None
+    prediction: float | None
+    reason: str | None
+    flags: tuple[Flag, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """Prediction minus reference."""
+        return None if self.reference is None or self.prediction is None else self.prediction - self.reference
+
+    @property
+    def status(self) -> Measured:
+        """Which of both could be measured."""
+        if self.reference is None:
+            return Measured.NEITHER if self.prediction is None else Measured.PREDICTION_ONLY
+        return Measured.REFERENCE_ONLY if self.prediction is None else Measured.OK
+
+    @property
+    def severity(self) -> Severity:
+        """Weight of the flags."""
+        return severity_of(self.flags)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value, or why there is none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """The measured pieces of one mask: by structure and level index a shape, or why there is none."""
+
+    shapes: dict[tuple[Structure, int], Shape]
+    reasons: dict[tuple[Structure, int], str]
+
+    def value(self, structure: Structure, index: int, measure: Measure) -> _Value:
+        """Returns a measure of one level."""
+        shape = self.shapes.get((structure, index))
+        if shape is None:
+            return _Value(None, self.reasons[structure, index])
+        if measure is Measure.DISC_HEIGHT_INDEX:
+            return self._index(shape, index)
+        if structure is Structure.VERTEBRAL_BODY and index == 0 and measure is not Measure.VOLUME:
+            return _Value(None, "C2 has no upper endplate: its dens stands there")
+        return _Value(float(getattr(shape, measure.value)))
+
+    def _index(self, disc: Shape, index: int) -> _Value:
+        """Returns a disc's height over the mean height of the bodies beside it; C2 has no height that counts."""
+        beside = [self.shapes.get((Structure.VERTEBRAL_BODY, body)) for body in (index - 1, index) if body]
+        heights = [shape.height_mm for shape in beside if shape]
+        if len(heights) < len(beside):
+            return _Value(None, "a body beside the disc cannot be measured")
+        return _Value(disc.height_mm / float(np.mean(heights)))
+
+    def cobb(self, lateral: NDArray[np.float64]) -> _Value:
+        """Returns the angle from C7's lower plate to C2's in degrees, positive for lordosis."""
+        plates = [self.shapes.get((Structure.VERTEBRAL_BODY, body)) for body in (0, _C7)]
+        if plates[0] is None or plates[1] is None:
+            return _Value(None, "C2 or C7 cannot be measured")
+        upper, lower = plates[0].lower_normal, plates[1].lower_normal
+        return _Value(float(np.degrees(np.arctan2(np.cross(upper, lower) @ -lateral, upper @ lower))))
+
+
+def measure_morphometry(
+    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], geometry: Geometry
+) -> list[Morphometry]:
+    """Returns all measures of an exam, always 46: three of each body, four of each disc, and the Cobb angle.
+
+    Height: Frobin et al., Clin Biomech 1997; 12 Suppl 1. Disc-height index: height of the disc over the mean height of
+    the bodies beside it (Masuda et al., Spine 2005; 30: 5), at C2/C3 over C3's alone. Cobb angle: between the lower
+    endplates of C2 and C7 in the sagittal plane, positive for lordosis (Scheer et al., J Neurosurg Spine 2013; 19:141).
+
+    Args:
+        reference: Mask with the study's labels.
+        prediction: Mask on the same grid.
+        geometry: That grid.
+    """
+    named = name_reference(reference, geometry)
+    if named is None:
+        return [Morphometry(level, measure, None, None, NO_BODY, ()) for _, _, level, measure in _wanted()]
+    predicted = {structure: name_prediction(prediction, named, structure) for structure in Structure}
+    ours, theirs = _measured(predicted, named), _measured(named.named, named)
+    rows = []
+    for structure, index, level, measure in _wanted():
+        flags = named.flags(structure, index) | predicted[structure].flags_at(index)
+        if measure is Measure.COBB:
+            lateral = lateral_axis(geometry)
+            values = theirs.cobb(lateral), ours.cobb(lateral)
+            flags |= named.flags(structure, 0) | predicted[structure].flags_at(0)
+        else:
+            values = theirs.value(structure, index, measure), ours.value(structure, index, measure)
+        reasons = dict(zip(("reference", "prediction"), (value.reason for value in values), strict=True))
+        reason = "; ".join(f"{mask}: {why}" for mask, why in reasons.items() if why) or None
+        rows.append(Morphometry(level, measure, values[0].value, values[1].value, reason, tuple(sorted(flags))))
+    return rows
+
+
+def _wanted() -> Iterator[tuple[Structure, int, str, Measure]]:
+    """Yields every row's structure, level index, level and measure; the Cobb angle stands at C7."""
+    simple = (Measure.HEIGHT, Measure.DEPTH, Measure.VOLUME)
+    for structure in Structure:
+        measures = (*simple, Measure.DISC_HEIGHT_INDEX) if structure is Structure.INTERVERTEBRAL_DISC else simple
+        for index, level in zip(level_indices(structure), LEVELS[structure], strict=True):
+            for measure in measures:
+                yield structure, index, level, measure
+    yield Structure.VERTEBRAL_BODY, _C7, COBB_LEVEL, Measure.COBB
+
+
+def _measured(named: dict[Structure, NamedPieces], reference: NamedReference) -> _Levels:
+    """Returns the shapes of all levels of one mask, along the reference's spine."""
+    found = _Levels({}, {})
+    for structure in Structure:
+        for index in level_indices(structure):
+            place, piece = (structure, index), named[structure].at(index)
+            is_body = structure is Structure.VERTEBRAL_BODY
+            is_cut = is_body and named is reference.named and not _is_whole(reference, index)
+            shape = None if (reason := _why_not(piece, is_cut=is_cut)) else _shape(piece, reference, place)
+            if shape is None:
+                found.reasons[place] = reason or "it has too few voxels"
+            else:
+                found.shapes[place] = shape
+    return found
+
+
+def _is_whole(reference: NamedReference, index: int) -> bool:
+    return index < len(reference.frame) and reference.frame.is_whole[index]
+
+
+def _why_not(piece: Piece, *, is_cut: bool) -> str | None:
+    """Returns why a piece's ends are not its own, or None where they are."""
+    if not len(piece):
+        return "it is not there"
+    if piece.is_cut_off:
+        return "it reaches the upper or lower end of the volume"
+    return "an end of it was made by a cut through bone" if is_cut else None
+
+
+def _shape(piece: Piece, reference: NamedReference, place: tuple[Structure, int]) -> Shape | None:
+    line = reference.frame.line
+    upwards = -line.direction(float(line.along_mm(piece.points_mm).mean()))
+    is_c2 = place == (Structure.VERTEBRAL_BODY, 0)
+    return measure_shape(piece, reference.geometry, upwards, has_upper_plate=not is_c2)
