@@ -126,7 +126,7 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
 @patient_asset(
     Morphometry,
     deps=_SCORED,
-    version="1",
+    version="2",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )

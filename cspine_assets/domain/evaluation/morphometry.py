@@ -99,19 +99,28 @@ class _Value:
 
 @dataclass(frozen=True)
 class _Levels:
-    """The measured pieces of one mask: by structure and level index a shape, or why there is none."""
+    """The measured pieces of one mask by structure and level index.
 
+    Attributes:
+        volumes_mm3: Volume of each whole piece; it needs no plates.
+        shapes: Its shape.
+        reasons: Why a piece has no shape.
+    """
+
+    volumes_mm3: dict[tuple[Structure, int], float]
     shapes: dict[tuple[Structure, int], Shape]
     reasons: dict[tuple[Structure, int], str]
 
     def value(self, structure: Structure, index: int, measure: Measure) -> _Value:
         """Returns a measure of one level."""
+        if measure is Measure.VOLUME and (structure, index) in self.volumes_mm3:
+            return _Value(self.volumes_mm3[structure, index])
         shape = self.shapes.get((structure, index))
         if shape is None:
             return _Value(None, self.reasons[structure, index])
         if measure is Measure.DISC_HEIGHT_INDEX:
             return self._index(shape, index)
-        if structure is Structure.VERTEBRAL_BODY and index == 0 and measure is not Measure.VOLUME:
+        if structure is Structure.VERTEBRAL_BODY and index == 0:
             return _Value(None, "C2 has no upper endplate: its dens stands there")
         return _Value(float(getattr(shape, measure.value)))
 
@@ -179,15 +188,18 @@ def _wanted() -> Iterator[tuple[Structure, int, str, Measure]]:
 
 def _measured(named: dict[Structure, NamedPieces], reference: NamedReference) -> _Levels:
     """Returns the shapes of all levels of one mask, along the reference's spine."""
-    found = _Levels({}, {})
+    found = _Levels({}, {}, {})
     for structure in Structure:
         for index in level_indices(structure):
             place, piece = (structure, index), named[structure].at(index)
             is_body = structure is Structure.VERTEBRAL_BODY
             is_cut = is_body and named is reference.named and not _is_whole(reference, index)
-            shape = None if (reason := _why_not(piece, is_cut=is_cut)) else _shape(piece, reference, place)
+            reason = _why_not(piece, is_cut=is_cut)
+            if reason is None:
+                found.volumes_mm3[place] = len(piece) * reference.geometry.voxel_volume_mm3
+            shape = None if reason else _shape(piece, reference, place)
             if shape is None:
-                found.reasons[place] = reason or "it has too few voxels"
+                found.reasons[place] = reason or "it has too few voxels for its plates"
             else:
                 found.shapes[place] = shape
     return found

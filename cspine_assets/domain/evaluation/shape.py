@@ -1,4 +1,4 @@
-"""Height, depth, volume and endplates of one body or disc, from the faces of its voxels in the world.
+"""Height, depth and endplates of one body or disc, from the faces of its voxels in the world.
 
 Add a measure of a single piece here. Which piece is which level, and measures of several levels together, stand in
 ``morphometry``.
@@ -40,14 +40,12 @@ class Shape:
     Attributes:
         height_mm: Between upper and lower plate at the middle, at right angles to the plane that bisects them.
         depth_mm: From the front to the back face at half the height.
-        volume_mm3: Number of voxels times their volume.
         upper_normal: Unit vector of the upper plate, upwards.
         lower_normal: Unit vector of the lower plate, upwards.
     """
 
     height_mm: float
     depth_mm: float
-    volume_mm3: float
     upper_normal: Vector
     lower_normal: Vector
 
@@ -69,12 +67,11 @@ def measure_shape(piece: Piece, geometry: Geometry, upwards: Vector, *, has_uppe
         piece: Its voxels.
         geometry: Their grid.
         upwards: About its direction towards the head, a unit vector.
-        has_upper_plate: False for C2, whose dens stands where others have a plate: only its lower plate and its volume
-            say anything then.
+        has_upper_plate: False for C2, whose dens stands where others have a plate: only its lower plate says
+            anything then.
     """
     if not len(piece):
         return None
-    volume_mm3 = len(piece) * geometry.voxel_volume_mm3
     if not has_upper_plate:
         # the dens overhangs: seen from below it must not count as the plate
         height = piece.points_mm @ upwards
@@ -95,7 +92,6 @@ def measure_shape(piece: Piece, geometry: Geometry, upwards: Vector, *, has_uppe
     return Shape(
         height_mm=float(np.mean(ends[0] @ axes[0]) - np.mean(ends[1] @ axes[0])),
         depth_mm=float(np.mean(fronts[0] @ axes[1]) - np.mean(fronts[1] @ axes[1])),
-        volume_mm3=volume_mm3,
         upper_normal=upper,
         lower_normal=lower,
     )

@@ -129,3 +129,19 @@ def test_files_are_measured_into_valid_rows(tmp_path):
     assert set(frame.query("predictor == 'none'")["status"]) == {"reference_only", "neither"}
     assert rows.exams.empty
     assert rows.levels.empty
+
+
+def test_a_piece_too_small_for_plates_still_has_a_volume():
+    mask = spine(lean=12)
+    disc = np.argwhere(mask == LABELS[Structure.INTERVERTEBRAL_DISC])
+    thin = mask.copy()
+    # of every disc only the outermost slice is predicted
+    thin[tuple(disc[disc[:, 2] > disc[:, 2].min()].T)] = 0
+    rows = by_place(mask, thin)
+    volume = rows["C4/C5", Measure.VOLUME]
+    assert volume.status is Measured.OK
+    assert 0 < volume.prediction < volume.reference
+    crumb = np.zeros_like(mask)
+    crumb[tuple(disc[len(disc) // 2])] = LABELS[Structure.INTERVERTEBRAL_DISC]
+    touched = [row for row in by_place(mask, crumb).values() if row.prediction is not None]
+    assert [(row.measure, round(row.prediction, 3)) for row in touched] == [(Measure.VOLUME, 2.56)]
