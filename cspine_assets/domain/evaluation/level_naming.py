@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,10 @@ class _Candidate:
 
     level: int
     piece: Piece
+
+
+Namer: TypeAlias = Callable[[NDArray[np.uint8], Geometry], "NamedReference | None"]
+"""Names the levels of a reference, as ``name_reference`` does."""
 
 
 def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedReference | None:

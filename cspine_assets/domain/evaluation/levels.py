@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.level_naming import (
     NamedReference,
+    Namer,
     level_indices,
     name_prediction,
     name_reference,
@@ -28,7 +29,13 @@ NO_BODY = "the reference has no vertebral body to name levels by"
 """Why nothing has a name in an exam whose reference has no body."""
 
 
-def measure_levels(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], geometry: Geometry) -> list[LevelScore]:
+def measure_levels(
+    reference: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    geometry: Geometry,
+    *,
+    name: Namer = name_reference,
+) -> list[LevelScore]:
     """Returns all level scores of an exam: both views by anatomy, and the published rule on the middle slice.
 
     For each view all bodies C2 to T1 and then all discs C2/C3 to C7/T1, at last the discs by the published rule:
@@ -38,9 +45,10 @@ def measure_levels(reference: NDArray[np.uint8], prediction: NDArray[np.uint8], 
         reference: Mask with the study's labels.
         prediction: Mask on the same grid.
         geometry: That grid.
+        name: Names the reference; one that remembers serves all predictions of an exam.
     """
     return [
-        *measure_anatomical_levels(reference, prediction, geometry),
+        *score_levels(name(reference, geometry), prediction),
         *measure_published_levels(reference, prediction, slice_axis=geometry.slice_axis),
     ]
 

@@ -16,6 +16,7 @@ from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
 from cspine_assets.domain.evaluation.pair import PairScratch, read_mask_pair
 
 if TYPE_CHECKING:
+    from cspine_assets.domain.evaluation.level_naming import Namer
     from cspine_assets.domain.evaluation.level_score import LevelScore
     from cspine_assets.domain.evaluation.morphometry import Morphometry
     from cspine_assets.domain.evaluation.pair import MaskPair
@@ -50,6 +51,7 @@ def score_masks(
     with_levels: bool = True,
     with_morphometry: bool = False,
     scratch: PairScratch | None = None,
+    name: Namer | None = None,
 ) -> MaskScore:
     """Returns all measures of two mask files.
 
@@ -61,6 +63,7 @@ def score_masks(
         with_levels: Whether levels are measured too.
         with_morphometry: Whether sizes and angles are measured too.
         scratch: Memory to score many pairs with, one after another.
+        name: Names the levels of the reference; None names them anew.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
@@ -76,8 +79,8 @@ def score_masks(
     return MaskScore(
         overlap={structure: overlap[structure] for structure in labels},
         surfaces=_surfaces(pair, labels) if with_surfaces else {},
-        levels=_levels(pair, labels) if with_levels else [],
-        morphometry=_morphometry(pair) if with_morphometry else [],
+        levels=_levels(pair, labels, name) if with_levels else [],
+        morphometry=_morphometry(pair, name) if with_morphometry else [],
         diagonal_mm=pair.geometry.diagonal_mm,
     )
 
@@ -90,14 +93,16 @@ def _surfaces(pair: MaskPair, labels: Mapping[Structure, int]) -> dict[Structure
     return {structure: measured[structure] for structure in labels}
 
 
-def _levels(pair: MaskPair, labels: Mapping[Structure, int]) -> list[LevelScore]:
-    from cspine_assets.domain.evaluation.levels import measure_levels  # noqa: PLC0415 - as above
+def _levels(pair: MaskPair, labels: Mapping[Structure, int], name: Namer | None) -> list[LevelScore]:
+    from cspine_assets.domain.evaluation.level_naming import name_reference  # noqa: PLC0415 - as above
+    from cspine_assets.domain.evaluation.levels import measure_levels  # noqa: PLC0415
 
-    levels = measure_levels(pair.reference, pair.prediction, pair.geometry)
+    levels = measure_levels(pair.reference, pair.prediction, pair.geometry, name=name or name_reference)
     return [level for level in levels if level.structure in labels]
 
 
-def _morphometry(pair: MaskPair) -> list[Morphometry]:
-    from cspine_assets.domain.evaluation.morphometry import measure_morphometry  # noqa: PLC0415 - as above
+def _morphometry(pair: MaskPair, name: Namer | None) -> list[Morphometry]:
+    from cspine_assets.domain.evaluation.level_naming import name_reference  # noqa: PLC0415 - as above
+    from cspine_assets.domain.evaluation.morphometry import measure_morphometry  # noqa: PLC0415
 
-    return measure_morphometry(pair.reference, pair.prediction, pair.geometry)
+    return measure_morphometry(pair.reference, pair.prediction, pair.geometry, name=name or name_reference)

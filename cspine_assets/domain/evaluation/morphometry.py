@@ -19,6 +19,7 @@ from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
 from cspine_assets.domain.evaluation.level_naming import (
     NamedPieces,
     NamedReference,
+    Namer,
     level_indices,
     name_prediction,
     name_reference,
@@ -142,7 +143,11 @@ class _Levels:
 
 
 def measure_morphometry(
-    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], geometry: Geometry
+    reference: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    geometry: Geometry,
+    *,
+    name: Namer = name_reference,
 ) -> list[Morphometry]:
     """Returns all measures of an exam, always 46: three of each body, four of each disc, and the Cobb angle.
 
@@ -154,8 +159,9 @@ def measure_morphometry(
         reference: Mask with the study's labels.
         prediction: Mask on the same grid.
         geometry: That grid.
+        name: Names the reference; one that remembers serves all predictions of an exam.
     """
-    named = name_reference(reference, geometry)
+    named = name(reference, geometry)
     if named is None:
         return [Morphometry(level, measure, None, None, NO_BODY, ()) for _, _, level, measure in _wanted()]
     predicted = {structure: name_prediction(prediction, named, structure) for structure in Structure}

@@ -11,16 +11,20 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.flags import flags_text
+from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_reference
 from cspine_assets.domain.evaluation.level_score import LevelScore
 from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
 from cspine_assets.domain.evaluation.morphometry import Morphometry as Measurement
 from cspine_assets.domain.evaluation.pair import PairScratch
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics, Morphometry
+from cspine_assets.domain.volume import Geometry
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,13 @@ def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> Metr
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
         TableError: An exam stands twice for one predictor and set.
     """
-    scratch = PairScratch()
+    scratch, name, named = PairScratch(), _remembering(), None
     exams: list[dict[str, object]] = []
     levels: list[dict[str, object]] = []
     measured: list[dict[str, object]] = []
     for pair in pairs:
+        if pair.reference != named:  # the pairs of an exam stand together: one reference is kept, not all
+            name, named = _remembering(), pair.reference
         score = score_masks(
             pair.reference,
             pair.prediction,
@@ -103,6 +109,7 @@ def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> Metr
             with_levels=Part.LEVELS in parts,
             with_morphometry=Part.MORPHOMETRY in parts,
             scratch=scratch,
+            name=name,
         )
         identity = asdict(pair.case)
         if Part.EXAMS in parts:
@@ -126,6 +133,18 @@ def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
         validate(LevelMetrics, pd.concat([part.levels for part in parts], ignore_index=True)),
         validate(Morphometry, pd.concat([part.morphometry for part in parts], ignore_index=True)),
     )
+
+
+def _remembering() -> Namer:
+    """Returns a namer for one reference: it names it at the first call, and gives that answer again."""
+    answers: list[NamedReference | None] = []
+
+    def name(reference: NDArray[np.uint8], geometry: Geometry) -> NamedReference | None:
+        if not answers:
+            answers.append(name_reference(reference, geometry))
+        return answers[0]
+
+    return name
 
 
 def _structure_columns(score: MaskScore, structure: Structure) -> dict[str, object]:

@@ -145,3 +145,16 @@ def test_a_piece_too_small_for_plates_still_has_a_volume():
     crumb[tuple(disc[len(disc) // 2])] = LABELS[Structure.INTERVERTEBRAL_DISC]
     touched = [row for row in by_place(mask, crumb).values() if row.prediction is not None]
     assert [(row.measure, round(row.prediction, 3)) for row in touched] == [(Measure.VOLUME, 2.56)]
+
+
+def test_a_reference_is_named_once_for_its_predictors_and_anew_for_the_next_exam(tmp_path):
+    masks = {"a": spine(lean=12), "b": spine(lean=12, lordosis=25)}
+    for name, mask in masks.items():
+        nib.save(nib.Nifti1Image(mask, GRID.affine), tmp_path / f"{name}.nii.gz")
+    case = ScoredCase("a", "P", "test", None, "2d", "demo", "s", "expert")
+    cases = [case, replace(case, predictor="3d"), replace(case, exam_id="b")]
+    paths = [tmp_path / f"{one.exam_id}.nii.gz" for one in cases]
+    frame = score_pairs([ScoredPair(p, p, c) for p, c in zip(paths, cases, strict=True)], parts=MEASURED).morphometry
+    cobb = frame.query("measure == 'cobb_deg'")["value_reference"].tolist()
+    assert cobb[0] == cobb[1]
+    assert cobb[2] == pytest.approx(cobb[0] + 25, abs=6.4)
