@@ -1,14 +1,12 @@
-"""Making a study from the command line: one writer per home, a display, and what to say at the end.
+"""Making a study from the command line: a display, and what to say at the end.
 
 Add here what `demo` and `materialize` share. Which tables are stale, and in what order they are made, is the driver's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
@@ -16,26 +14,7 @@ from cspine_assets.cli.progress import StageDisplay
 from cspine_assets.defs.driver import StageReport
 from cspine_assets.defs.driver import materialize as materialize_study
 from cspine_assets.defs.instance import open_instance
-from cspine_assets.domain.errors import HomeError
-from cspine_assets.domain.home import Home, ensure_writable
-
-
-@contextmanager
-def sole_writer(home: Home) -> Iterator[None]:
-    """Holds the home for this process; the hold ends with the process, however it ends.
-
-    Raises:
-        HomeError: Another cspine is making the same study.
-    """
-    ensure_writable(home.root)
-    lock = FileLock(home.root / ".writer.lock")
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout as error:
-        raise HomeError(
-            f"{home.root}: another cspine is at work in this home. Wait for it, or choose another with --home."
-        ) from error
+from cspine_assets.domain.home import Home
 
 
 def make_study(

@@ -33,18 +33,6 @@ class Reevaluation(_Settings):
     time_zone: str = "UTC"
 
 
-class Freshness(_Settings):
-    """When the page calls metrics and database old.
-
-    Attributes:
-        warn_days: Days after which they are yellow: a weekly re-evaluation has been left out.
-        fail_days: Days after which they are red: two of them.
-    """
-
-    warn_days: int = Field(default=8, ge=1)
-    fail_days: int = Field(default=15, ge=2)
-
-
 class Email(_Settings):
     """Where mails about failed runs go; the password is taken from the environment, CSPINE_SMTP_PASSWORD.
 
@@ -82,13 +70,11 @@ class AutomationSettings(_Settings):
 
     Attributes:
         reevaluation: When the schedule fires.
-        freshness: When metrics and database are old.
         alerts: Whom to tell.
         too_much: Share of the former mean; a predictor that drops by more makes the history's check red.
     """
 
     reevaluation: Reevaluation = Reevaluation()
-    freshness: Freshness = Freshness()
     alerts: Alerts = Alerts()
     too_much: float = Field(default=0.05, gt=0, lt=1)
 

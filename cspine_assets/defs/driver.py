@@ -19,6 +19,8 @@ from pathlib import Path
 import dagster as dg
 import psutil
 
+from cspine_assets.defs.conditions import is_watched
+from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
 from cspine_assets.defs.partitions import lake_partition, patients, register_predictors
@@ -160,6 +162,21 @@ def _work(task: _Task, watcher: Watcher) -> Iterator[StageReport]:
         yield report
         if failures and not fail_alone(stage.tables[0]):
             raise CSpineError(f"{stage.name} failed: " + "\n".join(failures))
+
+
+def confirm(study: Study, instance: dg.DagsterInstance, reports: Sequence[StageReport]) -> None:
+    """Records of metrics and database that they were looked at and found up to date, where they were not made.
+
+    Without it the page would call old what nothing has changed of.
+    """
+    made = {item.table for report in reports for item in report.stage.tables}
+    fingerprints = Fingerprints(study)
+    for table in known_tables():
+        fingerprint = fingerprints.whole(table) if is_watched(table) and table not in made else None
+        if fingerprint is not None:
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key(table), metadata={"up_to_date": True, "fingerprint": fingerprint})
+            )
 
 
 @cache

@@ -77,6 +77,10 @@ class Fingerprints:
             parts.append(described.source(self._study, key))
         return fingerprint_text(*parts)
 
+    def whole(self, table: type[Table]) -> str | None:
+        """Returns the fingerprint of a table with all its parts, or None where it is not there or lacks one."""
+        return self._whole(_described[table])
+
     def missing(self, described: Described, key: str | None) -> list[str]:
         """Returns the names of parents that are not there yet."""
         return [

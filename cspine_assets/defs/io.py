@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
 from cspine_assets.defs.resources import Study, StudyResource
@@ -162,6 +163,8 @@ def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str])
         "owners": list(OWNERS),
         "kinds": set(kinds),
         "code_version": described.version,
+        "automation_condition": condition_of(table, described.partitions_def),
+        "freshness_policy": freshness_of(table),
         "metadata": {"dagster/table_name": table.full_name(), "dagster/column_schema": column_schema(table)},
     }
 

@@ -1,57 +1,130 @@
-"""Jobs: work that a person or a schedule starts as a whole.
+"""Jobs: work that a person, a schedule or a sensor starts as a whole.
 
 Add a job when several assets have to be made together and in order. What is stale is the driver's to find.
 """
 
 import dagster as dg
 
-from cspine_assets.defs.driver import Watcher
-from cspine_assets.defs.driver import materialize as materialize_study
-from cspine_assets.defs.io import FORCE_TAG
-from cspine_assets.defs.resources import StudyResource
-from cspine_assets.domain.errors import CSpineError
+from cspine_assets.defs.driver import StageReport, Watcher, carry_out, confirm
+from cspine_assets.defs.fingerprints import Fingerprints
+from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.stages import Order, known_tables, made_from
+from cspine_assets.defs.writer import sole_writer
+from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.benchmark import ExternalPredictions
+from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.domain.tables.nnunet import Plans, RawDataset, TrainedFolds
 
-REEVALUATED = ("prediction", "evaluation", "warehouse")
+WORK_TAG = "cspine/work"
+"""Runs with this tag make a study as a whole, one at a time."""
+
+TRAINING = frozenset({RawDataset, Plans, TrainedFolds})
+"""What nothing but a person asks for: it decides what models learn from, and takes days of a GPU."""
 
 
-class ReevaluateConfig(dg.Config):
-    """What a re-evaluation is asked for.
+class WorkConfig(dg.Config):
+    """What a piece of work is asked for.
 
     Attributes:
         force: Make everything anew, also what is up to date.
+        wait_minutes: How long to wait for another writer, such as a person's `cspine materialize`.
     """
 
     force: bool = False
+    wait_minutes: float = 60
+
+
+def reevaluated() -> frozenset[type[Table]]:
+    """Returns what a re-evaluation makes: all that is made from models or from external masks."""
+    return made_from({TrainedFolds, ExternalPredictions}) | {ExternalPredictions}
 
 
 @dg.op
-def reevaluate_study(context: dg.OpExecutionContext, config: ReevaluateConfig, study: StudyResource) -> None:
-    """Makes what is stale of predictions, metrics, summaries and the database, each in a run of its own.
+def reevaluate_study(context: dg.OpExecutionContext, config: WorkConfig, study: StudyResource) -> None:
+    """Makes what is stale of predictions, metrics, summaries, database and report, each in a run of its own.
 
     One run cannot hold assets cut by patient, by fold and not at all; so this op starts one after the other.
     """
     opened = study.open()
+    if not models_stand(opened):
+        raise dg.Failure("expected trained models, not all of them are there. Call `cspine materialize` first.")
+    _work(context, opened, config, [reevaluated()])
+
+
+@dg.op
+def take_in_source(context: dg.OpExecutionContext, config: WorkConfig, study: StudyResource) -> None:
+    """Takes in what is new or changed in the download: tables, volumes, masks; then, with models, all below them.
+
+    Nothing is trained: a new patient is predicted and scored by the models that stand.
+    """
+    opened = study.open()
+    below = reevaluated()
+    above = frozenset(known_tables()) - below - TRAINING
+    _work(context, opened, config, [above, below] if models_stand(opened) else [above])
+
+
+def models_stand(study: Study) -> bool:
+    """Whether every model is there."""
+    return Fingerprints(study).whole(TrainedFolds) is not None
+
+
+def _work(
+    context: dg.OpExecutionContext, study: Study, config: WorkConfig, parts: list[frozenset[type[Table]]]
+) -> None:
+    """Makes some tables, part by part, and fails at the end with the list of what failed on the way."""
     watcher = Watcher(
         began=lambda stage: context.log.info(f"{stage.name}: {len(stage.keys) or len(stage.tables)} to make"),
         ended=lambda report: context.log.info(f"{report.stage.name}: {report.seconds:.1f} s"),
     )
+    reports: list[StageReport] = []
     try:
-        reports = materialize_study(
-            opened.home, instance=context.instance, schemas=REEVALUATED, force=config.force, watcher=watcher
-        )
+        with sole_writer(study.home, wait_seconds=60 * config.wait_minutes):
+            for tables in parts:
+                if tables & made_from({TrainedFolds}):
+                    refuse_leak(study)
+                order = Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id)
+                reports += carry_out(order, study.home, instance=context.instance, watcher=watcher)
+            confirm(study, context.instance, reports)
     except CSpineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    made = [report.stage.name for report in reports] or ["everything was up to date"]
+    context.add_output_metadata({"stages": made})
     failures = [failure for report in reports for failure in report.failures]
-    context.add_output_metadata({"stages": [report.stage.name for report in reports] or ["everything was up to date"]})
     if failures:
         raise dg.Failure(description="\n".join(failures), allow_retries=False)
 
 
+def refuse_leak(study: Study) -> None:
+    """Refuses to score models on exams that they have learned from, as after a change of the split.
+
+    Raises:
+        ModelError: A patient who is tested on now was in the development set of the models that stand.
+    """
+    learned = set(study.read(RawDataset).query("part == 'imagesTr'")["patient_id"])
+    tested = set(study.read(Splits).query("part == 'test'")["patient_id"])
+    if learned & tested:
+        raise ModelError(
+            f"expected models that have seen no test patient, but {len(learned & tested)} of {len(tested)} were "
+            "trained on: the split has changed since. Train anew with `cspine materialize`, or restore the split."
+        )
+
+
 @dg.job(
-    description="Predictions, metrics, summaries and database, as far as they are stale.",
-    tags={FORCE_TAG: "false"},
+    description="Predictions, metrics, statistics, database and report, as far as they are stale.",
+    tags={WORK_TAG: "true"},
     executor_def=dg.in_process_executor,
 )
 def reevaluate() -> None:
     """Makes what is stale below the models."""
     reevaluate_study()
+
+
+@dg.job(
+    description="What is new or changed in the download, from its tables to the database; nothing is trained.",
+    tags={WORK_TAG: "true"},
+    executor_def=dg.in_process_executor,
+)
+def take_in() -> None:
+    """Makes what is stale of everything but the models."""
+    take_in_source()

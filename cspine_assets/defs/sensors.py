@@ -1,40 +1,101 @@
 """Sensors: work that starts when something outside changes, off until a person switches them on.
 
-Add a sensor when the platform should notice something by itself. What is then made stands in the assets.
+Add a sensor when the platform should notice something by itself, and no automation condition can say it. What is then
+made stands in the jobs.
 """
+
+from pathlib import Path
 
 import dagster as dg
 
-from cspine_assets.defs.partitions import patients
+from cspine_assets.defs.attention import ask_once
+from cspine_assets.defs.fingerprints import Fingerprints
+from cspine_assets.defs.jobs import models_stand, reevaluate, take_in
 from cspine_assets.defs.resources import StudyResource
-from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
+from cspine_assets.defs.stages import Order, known_tables, stale_keys
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.evaluation.external import predictor_folders
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.tables.midrc import AnnotationFiles, Cases
+from cspine_assets.domain.tables.nnunet import TrainedFolds
 
-TABLES = dg.AssetSelection.groups("midrc", "cohort")
+SOURCE_SECONDS = 60
+"""A look at the download lists some thousand files."""
+
+HOME_SECONDS = 30
+"""A look at models or at folders in the home is cheap."""
+
+_OFF = dg.DefaultSensorStatus.STOPPED
+
+Result = dg.SensorResult | dg.SkipReason
 
 
 @dg.sensor(
-    target=TABLES,
-    minimum_interval_seconds=300,
-    default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Registers patients who are new in the download, and asks for the tables to be read again.",
+    job=take_in,
+    minimum_interval_seconds=SOURCE_SECONDS,
+    default_status=_OFF,
+    description="New patients or changed files in the download: partitions are added, and all below is made.",
 )
-def new_patients(context: dg.SensorEvaluationContext, study: StudyResource) -> dg.SensorResult | dg.SkipReason:
-    """Compares the patients of the download, those with files, with the partitions that stand."""
+def new_data(context: dg.SensorEvaluationContext, study: StudyResource) -> Result:
+    """Compares places, sizes and times of the download's files with those that were taken in last."""
+    opened = study.open()
     try:
-        source = study.open().source
-        known = set(read_midrc_table(source, Cases).frame["submitter_id"])
-        files = read_midrc_table(source, AnnotationFiles).frame["file_name"]
+        listed = [item.file for item in opened.source.listing]
     except CSpineError as error:
         return dg.SkipReason(str(error))
-    with_files = {str(name).rsplit("/", maxsplit=1)[-1].split("_", maxsplit=1)[0] for name in files}
-    standing = set(context.instance.get_dynamic_partitions(str(patients.name)))
-    new = sorted((known & with_files) - standing)
-    if not new:
-        return dg.SkipReason(f"no new patient among {len(known)} in the download")
-    return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=fingerprint_text(*new))],
-        dynamic_partitions_requests=[patients.build_add_request(new)],
-    )
+    files = sorted(f"{file.location} {file.size} {file.changed_ns}" for file in listed)
+    fingerprint = fingerprint_text(*files, _state(opened.settings.provenance))
+    return ask_once(context, opened.home, fingerprint, take_in.name)
+
+
+@dg.sensor(
+    job=reevaluate,
+    minimum_interval_seconds=HOME_SECONDS,
+    default_status=_OFF,
+    description="New or imported models: predictions and evaluation are made with them.",
+)
+def new_models(context: dg.SensorEvaluationContext, study: StudyResource) -> Result:
+    """Compares the models that stand, once all of them are up to date, with those that were evaluated last.
+
+    A single fold that was trained anew starts nothing: an ensemble of old and new folds is nobody's model.
+    """
+    opened = study.open()
+    models = Fingerprints(opened).whole(TrainedFolds)
+    if models is None:
+        return dg.SkipReason("not all models are there yet")
+    older = stale_keys(opened, known_tables()[TrainedFolds], context.instance, Order())
+    if older:
+        return dg.SkipReason(f"{len(older)} models are older than the data they are to be trained on")
+    return ask_once(context, opened.home, models, reevaluate.name)
+
+
+@dg.sensor(
+    job=reevaluate,
+    minimum_interval_seconds=HOME_SECONDS,
+    default_status=_OFF,
+    description="Folders under external_predictions: each becomes a predictor, scored and ranked beside our own.",
+)
+def new_external_predictions(context: dg.SensorEvaluationContext, study: StudyResource) -> Result:
+    """Compares names, sizes and times of the files in these folders with those that were scored last."""
+    opened = study.open()
+    if not models_stand(opened):
+        return dg.SkipReason("expected the study's own models to compare with; call `cspine materialize` first")
+    folders = predictor_folders(opened.home.external_predictions)
+    states = [_state(path) for folder in folders for path in (folder, *sorted(folder.iterdir()))]
+    return ask_once(context, opened.home, fingerprint_text(*states), reevaluate.name)
+
+
+followers = dg.AutomationConditionSensorDefinition(
+    name="followers",
+    target=dg.AssetSelection.groups("evaluation", "warehouse"),
+    default_status=_OFF,
+    minimum_interval_seconds=HOME_SECONDS,
+    description="Evaluation and database follow by themselves what is made by hand above them; see their conditions.",
+)
+
+
+def _state(path: Path | str | None) -> str:
+    """Returns name, size and time of a file; a folder's time says when a name came or went."""
+    if path is None or not Path(path).exists():
+        return f"no {path}"
+    status = Path(path).stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"

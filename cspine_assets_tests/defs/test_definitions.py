@@ -67,10 +67,10 @@ def test_trainings_and_predictions_take_a_slot_of_the_gpu_pool(graph):
     assert pooled == {"nnunet/trained_folds", "prediction/exam_predictions", "prediction/fold_predictions"}
 
 
-def test_the_schedule_and_the_sensor_are_off_until_switched_on():
+def test_schedules_and_sensors_are_off_until_switched_on():
     repository = defs().get_repository_def()
-    assert [s.default_status for s in repository.schedule_defs] == [dg.DefaultScheduleStatus.STOPPED]
-    assert [s.default_status for s in repository.sensor_defs] == [dg.DefaultSensorStatus.STOPPED]
+    assert {s.default_status for s in repository.schedule_defs} == {dg.DefaultScheduleStatus.STOPPED}
+    assert {s.default_status for s in repository.sensor_defs} == {dg.DefaultSensorStatus.STOPPED}
 
 
 def test_the_asset_graph_is_the_one_we_know(graph):
