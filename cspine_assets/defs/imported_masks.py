@@ -17,7 +17,7 @@ from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.nnunet.application import Application, imported_application, provenance_of
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
-from cspine_assets.nnunet.imported import read_record
+from cspine_assets.nnunet.imported import RECORD_FILE, read_record, read_records
 from cspine_assets.nnunet.messages import CaseFailed, ChildMessage
 from cspine_assets.nnunet.postprocessing import Postprocessing, write_postprocessed
 from cspine_assets.nnunet.prediction import (
@@ -56,6 +56,21 @@ def predict_test_exams(study: Study, name: str, on_message: Callable[[ChildMessa
                 write_postprocessed(Postprocessing.NONE, mask, folder / mask.name)
         write_text(folder / CARD_FILE, json.dumps(_card(study, name, application), indent=2) + "\n")
     return made.failed
+
+
+def imports_to_predict(study: Study) -> list[str]:
+    """Returns the imported models that a person trusts, and that have not predicted since they were imported."""
+    return [
+        record.name
+        for record in read_records(study.home.imported_models)
+        if record.trusted and not _has_predicted(study, record.name)
+    ]
+
+
+def _has_predicted(study: Study, name: str) -> bool:
+    card = study.home.external_predictions / name / CARD_FILE
+    record = study.home.imported_models / name / RECORD_FILE
+    return card.exists() and card.stat().st_mtime_ns >= record.stat().st_mtime_ns
 
 
 def _cases(study: Study, application: Application) -> list[PredictionCase]:

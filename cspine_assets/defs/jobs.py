@@ -3,10 +3,13 @@
 Add a job when several assets have to be made together and in order. What is stale is the driver's to find.
 """
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from cspine_assets.defs.driver import StageReport, Watcher, carry_out, confirm
 from cspine_assets.defs.fingerprints import Fingerprints
+from cspine_assets.defs.imported_masks import imports_to_predict, predict_test_exams
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.stages import Order, known_tables, made_from
 from cspine_assets.defs.writer import sole_writer
@@ -15,6 +18,7 @@ from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.nnunet import Plans, RawDataset, TrainedFolds
+from cspine_assets.nnunet.messages import described_message
 
 WORK_TAG = "cspine/work"
 """Runs with this tag make a study as a whole, one at a time."""
@@ -44,12 +48,13 @@ def reevaluated() -> frozenset[type[Table]]:
 def reevaluate_study(context: dg.OpExecutionContext, config: WorkConfig, study: StudyResource) -> None:
     """Makes what is stale of predictions, metrics, summaries, database and report, each in a run of its own.
 
-    One run cannot hold assets cut by patient, by fold and not at all; so this op starts one after the other.
+    Imported models that are new predict the test exams first. One run cannot hold assets cut by patient, by fold and
+    not at all; so this op starts one after the other.
     """
     opened = study.open()
     if not models_stand(opened):
         raise dg.Failure("expected trained models, not all of them are there. Call `cspine materialize` first.")
-    _work(context, opened, config, [reevaluated()])
+    _work(context, opened, config, [reevaluated()], predict_imports=True)
 
 
 @dg.op
@@ -70,7 +75,12 @@ def models_stand(study: Study) -> bool:
 
 
 def _work(
-    context: dg.OpExecutionContext, study: Study, config: WorkConfig, parts: list[frozenset[type[Table]]]
+    context: dg.OpExecutionContext,
+    study: Study,
+    config: WorkConfig,
+    parts: list[frozenset[type[Table]]],
+    *,
+    predict_imports: bool = False,
 ) -> None:
     """Makes some tables, part by part, and fails at the end with the list of what failed on the way."""
     watcher = Watcher(
@@ -78,8 +88,10 @@ def _work(
         ended=lambda report: context.log.info(f"{report.stage.name}: {report.seconds:.1f} s"),
     )
     reports: list[StageReport] = []
+    failures: list[str] = []
     try:
         with sole_writer(study.home, wait_seconds=60 * config.wait_minutes):
+            failures += predict_with_imports(study, context.log.info) if predict_imports else []
             for tables in parts:
                 if tables & made_from({TrainedFolds}):
                     refuse_leak(study)
@@ -90,9 +102,25 @@ def _work(
         raise dg.Failure(description=str(error), allow_retries=False) from error
     made = [report.stage.name for report in reports] or ["everything was up to date"]
     context.add_output_metadata({"stages": made})
-    failures = [failure for report in reports for failure in report.failures]
+    failures += [failure for report in reports for failure in report.failures]
     if failures:
         raise dg.Failure(description="\n".join(failures), allow_retries=False)
+
+
+def predict_with_imports(study: Study, say: Callable[[str], None]) -> list[str]:
+    """Predicts the test exams by imported models that are trusted and new, and returns what failed.
+
+    Their masks become those of external predictors, which are scored with all others.
+    """
+    failures = []
+    for name in imports_to_predict(study):
+        say(f"{name}: the test exams are predicted by this imported model")
+        try:
+            failed = predict_test_exams(study, name, lambda message: say(described_message(message)))
+            failures += [f"{name}, {failure.case_id}: {failure.reason}" for failure in failed]
+        except CSpineError as error:
+            failures.append(f"{name}: {error}")
+    return failures
 
 
 def refuse_leak(study: Study) -> None:

@@ -1,7 +1,7 @@
 """Sensors: work that starts when something outside changes, off until a person switches them on.
 
 Add a sensor when the platform should notice something by itself, and no automation condition can say it. What is then
-made stands in the jobs.
+made stands in the jobs, which are given by name: given the job itself, Dagster 1.13 warns at every load.
 """
 
 from pathlib import Path
@@ -17,6 +17,7 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.evaluation.external import predictor_folders
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.nnunet import TrainedFolds
+from cspine_assets.nnunet.imported import read_records
 
 SOURCE_SECONDS = 60
 """A look at the download lists some thousand files."""
@@ -30,7 +31,7 @@ Result = dg.SensorResult | dg.SkipReason
 
 
 @dg.sensor(
-    job=take_in,
+    job_name=take_in.name,
     minimum_interval_seconds=SOURCE_SECONDS,
     default_status=_OFF,
     description="New patients or changed files in the download: partitions are added, and all below is made.",
@@ -48,7 +49,7 @@ def new_data(context: dg.SensorEvaluationContext, study: StudyResource) -> Resul
 
 
 @dg.sensor(
-    job=reevaluate,
+    job_name=reevaluate.name,
     minimum_interval_seconds=HOME_SECONDS,
     default_status=_OFF,
     description="New or imported models: predictions and evaluation are made with them.",
@@ -56,7 +57,8 @@ def new_data(context: dg.SensorEvaluationContext, study: StudyResource) -> Resul
 def new_models(context: dg.SensorEvaluationContext, study: StudyResource) -> Result:
     """Compares the models that stand, once all of them are up to date, with those that were evaluated last.
 
-    A single fold that was trained anew starts nothing: an ensemble of old and new folds is nobody's model.
+    Imported models count from when a person trusts them; they predict the test exams and are ranked. A single fold
+    that was trained anew starts nothing: an ensemble of old and new folds is nobody's model.
     """
     opened = study.open()
     models = Fingerprints(opened).whole(TrainedFolds)
@@ -65,11 +67,13 @@ def new_models(context: dg.SensorEvaluationContext, study: StudyResource) -> Res
     older = stale_keys(opened, known_tables()[TrainedFolds], context.instance, Order())
     if older:
         return dg.SkipReason(f"{len(older)} models are older than the data they are to be trained on")
-    return ask_once(context, opened.home, models, reevaluate.name)
+    records = read_records(opened.home.imported_models)
+    imported = [f"{record.name} {record.archive_sha256}" for record in records if record.trusted]
+    return ask_once(context, opened.home, fingerprint_text(models, *imported), reevaluate.name)
 
 
 @dg.sensor(
-    job=reevaluate,
+    job_name=reevaluate.name,
     minimum_interval_seconds=HOME_SECONDS,
     default_status=_OFF,
     description="Folders under external_predictions: each becomes a predictor, scored and ranked beside our own.",

@@ -118,13 +118,13 @@ class Checks:
         )
 
     def tick(self) -> None:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, repository_def=defs().get_repository_def()
-        )
-        try:
-            self.sensor(context)
-        finally:
-            self.cursor = context.cursor
+        ) as context:
+            try:
+                self.sensor(context)
+            finally:
+                self.cursor = context.cursor
 
 
 def test_a_failed_check_is_told_once_until_it_passes_again(receiver: Receiver, ephemeral: dg.DagsterInstance):

@@ -39,13 +39,13 @@ class Ticks:
         self.cursor: str | None = None
 
     def __call__(self) -> SensorExecutionData:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
             repository_def=defs().get_repository_def(),
             resources={"study": StudyResource(home=str(self.home.root))},
-        )
-        data = self.sensor.evaluate_tick(context)
+        ) as context:
+            data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor if data.cursor is not None else self.cursor
         return data
 
@@ -143,12 +143,12 @@ def test_twenty_ticks_with_a_broken_patient_ask_once_for_each_change_and_never_t
 
 
 def schedule_tick(home: Home, instance: dg.DagsterInstance):
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime.datetime(2026, 11, 23, 3, 0, tzinfo=datetime.UTC),
         resources={"study": StudyResource(home=str(home.root))},
-    )
-    return reevaluation_schedule(EVERY_MINUTE).evaluate_tick(context)
+    ) as context:
+        return reevaluation_schedule(EVERY_MINUTE).evaluate_tick(context)
 
 
 def test_the_schedule_asks_for_a_reevaluation_unless_somebody_is_at_work(home: Home, instance: dg.DagsterInstance):
