@@ -62,7 +62,7 @@ def exams(context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(built.frame, {"exams": len(built.frame), "left_out": dg.MetadataValue.json(left_out)})
 
 
-@table_asset(Patients, deps=[Cases, Exams], version="1")
+@table_asset(Patients, deps=[Cases, Exams], version="2")
 def patients(context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every patient of the release; those with an exam become partitions."""
     frame = build_patients(study.read(Cases), study.read(Exams))
@@ -92,7 +92,7 @@ def _given(study: Study, _key: str | None) -> str:
     return fingerprint_text(_content(study.settings.provenance), _content(study.settings.splits))
 
 
-@table_asset(AnnotationProvenance, deps=[Exams, AnnotationFiles], version="2", source=_given)
+@table_asset(AnnotationProvenance, deps=[Exams, AnnotationFiles], version="3", source=_given)
 def annotation_provenance(context: dg.AssetExecutionContext, study: Study) -> Made:
     """From the user's files where there are any, else from the release's own column where that tells masks apart."""
     built = _provenance(study)

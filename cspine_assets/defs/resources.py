@@ -104,9 +104,14 @@ class Study:
         return self.prediction_choices.settings(self.profile)
 
     def read(self, table: type[Table], partitions: list[str] | None = None) -> pd.DataFrame:
-        """Returns a table's rows, without those of patients who have left the cohort."""
+        """Returns a table's rows, without those of patients who have left the cohort.
+
+        Tables of the release and the cohort are whole: they are what says who belongs to it, and who is new.
+        """
         frame = self.home.lake.read(table, partitions)
-        if table is Patients or "patient_id" not in frame.columns or not self.patient_ids:
+        if table.full_name().split(".")[0] in ("midrc", "cohort") or "patient_id" not in frame.columns:
+            return frame
+        if not self.patient_ids:
             return frame
         return frame[frame["patient_id"].isin(self.patient_ids)].reset_index(drop=True)
 
