@@ -11,7 +11,6 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from cspine_assets.definitions import defs
 from cspine_assets.defs.attention import at_work
 from cspine_assets.defs.automation import SETTINGS_FILE, Reevaluation, read_automation
-from cspine_assets.defs.driver import materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluated, take_in
 from cspine_assets.defs.resources import StudyResource
@@ -20,10 +19,8 @@ from cspine_assets.defs.sensors import new_data, new_external_predictions, new_m
 from cspine_assets.defs.writer import is_held, sole_writer
 from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home
-from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Patients, Splits
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets_tests.defs.test_driver import spoil
-from cspine_assets_tests.end_to_end.by_itself import take_away
 
 EVERY_MINUTE = Reevaluation(cron="* * * * *", time_zone="Europe/Berlin")
 
@@ -173,18 +170,3 @@ def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
     (home.root / SETTINGS_FILE).write_text(text)
     with pytest.raises(HomeError, match=SETTINGS_FILE):
         read_automation(home)
-
-
-def test_a_patient_who_comes_later_belongs_to_the_cohort_at_once(
-    home: Home, instance: dg.DagsterInstance, own_download: Path, tmp_path: Path
-):
-    newcomer = max(path.name for path in (own_download / "DukeCSpineSeg_imaging_files" / "case_image").iterdir())
-    bring_back = take_away(own_download, newcomer, tmp_path / "aside")
-    materialize(home, instance=instance, schemas=("midrc", "cohort"))
-    assert len(instance.get_dynamic_partitions("patient")) == 7
-    bring_back()
-    materialize(home, instance=instance, schemas=("midrc", "cohort"))
-    assert newcomer in instance.get_dynamic_partitions("patient")
-    for table in (Exams, AnnotationProvenance, Splits):
-        assert newcomer in set(home.lake.read(table)["patient_id"])
-    assert home.lake.read(Patients).set_index("patient_id").loc[newcomer, "exam_count"] > 0
