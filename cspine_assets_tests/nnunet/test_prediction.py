@@ -2,6 +2,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,8 +219,10 @@ def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_s
     def strike(message):
         if isinstance(message, CaseStage) and message.case_id in blows:
             for child in psutil.Process().children():
-                if "cspine_assets.nnunet.children.predict" in child.cmdline():
-                    child.send_signal(blows[message.case_id])
+                # a child that has just ended has no command line any more
+                with suppress(psutil.NoSuchProcess):
+                    if "cspine_assets.nnunet.children.predict" in child.cmdline():
+                        child.send_signal(blows[message.case_id])
 
     supervision = planned_study.supervision("lost", strike)
     result = predict_cases(
