@@ -71,6 +71,7 @@ def take_in_source(context: dg.OpExecutionContext, config: WorkConfig, study: St
 
 def models_stand(study: Study) -> bool:
     """Whether every model is there."""
+    known_tables()  # loading the assets describes the tables
     return Fingerprints(study).whole(TrainedFolds) is not None
 
 
