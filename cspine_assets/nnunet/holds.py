@@ -104,7 +104,10 @@ def read_holder(lock_file: Path) -> Holder | None:
     """Who holds a lock, or None where nobody does; what a dead process left behind is nobody."""
     try:
         holder = Holder.model_validate_json(_record_file(lock_file).read_text(encoding="utf-8"))
-        alive = abs(psutil.Process(holder.pid).create_time() - holder.process_started) < 1
+        process = psutil.Process(holder.pid)
+        # in a container nobody may take note of a dead process; its locks are free all the same
+        is_dead = process.status() == psutil.STATUS_ZOMBIE
+        alive = not is_dead and abs(process.create_time() - holder.process_started) < 1
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
         return None
     return holder if alive else None

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -129,12 +130,14 @@ def test_nothing_outlives_its_parent(planned_study, tmp_path, blow, also_the_chi
     wait_for_epoch(parent, 1)
     struck = [*psutil.Process(parent.pid).children(recursive=True), *family(parent.pid)]
     assert len(family(parent.pid)) >= 3
+    folders = replace(planned_study.folders, results=tmp_path)
+    assert running_trainings(folders)
     victims = [psutil.Process(parent.pid), *(family(parent.pid)[:1] if also_the_child else [])]
     for victim in victims:
         victim.send_signal(blow)
     parent.wait(timeout=WITHIN_S)
     assert left_of(struck) == []
-    assert running_trainings(planned_study.folders) == ()
+    assert running_trainings(folders) == ()
     parent.stdout.close()
 
 
