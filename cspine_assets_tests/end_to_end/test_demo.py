@@ -9,20 +9,26 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import nbformat
 import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
 
 from cspine_assets.definitions import defs
 from cspine_assets.defs.jobs import reevaluate
 from cspine_assets.defs.partitions import external_predictors
+from cspine_assets.domain.anatomy import DISC_LEVELS
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.tables.nnunet import PostprocessingChoice
@@ -35,6 +41,8 @@ from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_
 from cspine_assets_tests.end_to_end.stock_commands import stock_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "study.ipynb"
 
 REAL = os.environ.get("CSPINE_REAL_DATA")
 needs_real_data = pytest.mark.skipif(
@@ -96,6 +104,29 @@ def test_every_asset_and_partition_is_recorded_and_every_check_passed(demo: Demo
 def test_every_worked_question_has_an_answer(demo: DemoRun):
     for question in QUESTIONS:
         assert len(query(demo.home.database, question.select)), question.asked
+
+
+def test_the_example_notebook_runs_on_the_finished_study(demo: DemoRun, tmp_path: Path):
+    # without folders of its own, the manager starts the running interpreter and no kernel that somebody has registered
+    manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client = NotebookClient(notebook, km=manager, timeout=120)
+    client.execute(env={**os.environ, "CSPINE_HOME": str(demo.home.root), "IPYTHONDIR": str(tmp_path)})
+    assert Path(manager.kernel_spec.argv[0]).samefile(sys.executable)
+    shown = {cell.id: cell.outputs[0]["data"] for cell in notebook.cells if cell.get("outputs")}
+    assert "These numbers are no results" in shown["open"]["text/markdown"]
+    assert {name for name, data in shown.items() if "image/png" in data} == {"test-picture", "levels-picture", "exam"}
+    tables = {name: data["text/html"] for name, data in shown.items() if "text/html" in data}
+    assert {"patients", "measured", "folds", "test", "models", "levels", "exam-levels", "pairs"} <= set(tables)
+    for name, table in tables.items():
+        assert "<td" in table, f"{name} shows an empty table"
+    dice = query(
+        demo.home.database,
+        "select avg(dice_slice_mean) as mean from evaluation.exam_metrics "
+        "where set = 'test' and predictor = 'ensemble' and structure = 'intervertebral_disc'",
+    )["mean"][0]
+    assert f"{dice:.3f}" in tables["test"]
+    assert all(level in tables["exam-levels"] for level in DISC_LEVELS)
 
 
 def test_every_model_says_that_it_is_a_demo(demo: DemoRun, instance: dg.DagsterInstance):

@@ -1,4 +1,4 @@
-"""The study's example figure: a sagittal T2, its mask over it, and a detail, all in millimetres.
+"""Figures of one exam, all in millimetres: a sagittal T2 with its mask and a detail, or with two masks to compare.
 
 Add a figure of one exam here. Small pictures for a page stand in ``thumbnail``, drawings of tables in ``curves``.
 """
@@ -113,6 +113,45 @@ def overlay_figure(
     return figure
 
 
+def compared_figure(
+    volume: Volume,
+    reference: Volume,
+    prediction: Volume,
+    *,
+    title: str | None = None,
+    footnote: str | None = None,
+    slice_index: int | None = None,
+) -> Figure:
+    """Returns three panels of one sagittal slice: the scan, the reference over it, the prediction over it.
+
+    Args:
+        volume: Scan in any orientation.
+        reference: Labels on the same grid; they choose the slice and the part of it that is shown.
+        prediction: Labels on the same grid.
+        title: A line above, such as the exam.
+        footnote: A line below, such as that the exam is synthetic.
+        slice_index: Slice to show; by default the middle one, or where the reference has no label there the one with
+            most.
+
+    Raises:
+        GeometryError: A mask and the scan lie on different grids.
+    """
+    index = most_telling_slice(reference) if slice_index is None else slice_index
+    view, predicted = _view(volume, reference, index), _view(volume, prediction, index, around=reference)
+    _, width, height, _ = view.extent
+    slice_inch = PANEL_INCH * min(width / height, 1.4)
+    figure = new_figure(3 * slice_inch + 4 * _GAP_INCH, PANEL_INCH + 0.95)
+    panels = _panels(figure, (slice_inch,) * 3)
+    for axes, name in zip(panels, ("T2-weighted", "reference", "prediction"), strict=True):
+        _draw_scan(axes, view)
+        axes.set_title(name, fontsize=9, pad=4)
+    _draw_mask(panels[1], view, line_width=0.9)
+    _draw_mask(panels[2], predicted, line_width=0.9)
+    _draw_scale(panels[0], view.extent, 20)
+    _write_around(figure, title, footnote)
+    return figure
+
+
 def _panels(figure: Figure, widths_inch: tuple[float, ...]) -> list[Axes]:
     """Returns axes of one height side by side."""
     total_width, total_height = figure.get_size_inches()
@@ -124,15 +163,16 @@ def _panels(figure: Figure, widths_inch: tuple[float, ...]) -> list[Axes]:
     return panels
 
 
-def _view(volume: Volume, mask: Volume, slice_index: int | None) -> _View:
-    """Returns the slice to show, upright."""
+def _view(volume: Volume, mask: Volume, slice_index: int | None, *, around: Volume | None = None) -> _View:
+    """Returns the slice to show, upright; the part of it around another mask's labels where one is given."""
     difference = volume.geometry.difference(mask.geometry)
     if difference is not None:
         raise GeometryError(f"expected scan and mask on one grid, but {difference} (scan first).")
     index = most_telling_slice(mask) if slice_index is None else slice_index
     height_mm, width_mm = sagittal_pixel_mm(volume.geometry)
     labels = sagittal_slice(mask, index).astype(np.uint8)
-    window = window_around(labels, (height_mm, width_mm), MARGIN_MM)
+    shown = labels if around is None else sagittal_slice(around, index).astype(np.uint8)
+    window = window_around(shown, (height_mm, width_mm), MARGIN_MM)
     return _View(grey(sagittal_slice(volume, index)[window]), labels[window], height_mm, width_mm)
 
 

@@ -30,6 +30,9 @@ and `cspine publications --restore NAME` publishes one again; the one that stood
 materialization of `warehouse/database` publishes the lake anew. `warehouse.database` says what a publication was built
 from. DuckDB knows foreign keys within a schema only; those into another schema are checked at each publication and
 named in the column's comment.
+
+In a notebook, `cspine_assets.open_home(path)` gives the same as pandas frames;
+[notebooks/study.ipynb](notebooks/study.ipynb) asks the published study's questions that way.
 """
 
 

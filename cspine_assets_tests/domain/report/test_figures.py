@@ -11,7 +11,12 @@ from PIL import Image
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.report.curves import TrainingCurve, curve_png
-from cspine_assets.domain.report.overlay import most_telling_slice, overlay_figure, write_overlay_figure
+from cspine_assets.domain.report.overlay import (
+    compared_figure,
+    most_telling_slice,
+    overlay_figure,
+    write_overlay_figure,
+)
 from cspine_assets.domain.report.style import COLOURS, grey
 from cspine_assets.domain.report.thumbnail import LIMIT_BYTES, mid_sagittal_png
 from cspine_assets.domain.volume import Geometry, Volume
@@ -88,6 +93,27 @@ def test_an_overlay_has_three_panels_in_equal_millimetres():
     axes = overlay_figure(volume, mask, title="an exam", footnote="synthetic phantom").axes
     assert [panel.get_title() for panel in axes] == ["T2-weighted", "segmentation", "detail"]
     assert {panel.get_aspect() for panel in axes} == {1.0}
+
+
+def test_reference_and_prediction_are_drawn_over_one_part_of_the_scan():
+    volume, reference = example()
+    wider = np.zeros(SHAPE, np.uint8)
+    wider[1:4, 10:50, 30:40] = 1
+    scan, left, right = compared_figure(volume, reference, Volume(wider, GEOMETRY), title="an exam").axes
+    assert [axes.get_title() for axes in (scan, left, right)] == ["T2-weighted", "reference", "prediction"]
+    assert scan.images[0].get_extent() == left.images[0].get_extent() == right.images[0].get_extent()
+    assert not scan.collections
+    # the second axis runs from front to back in steps of 1 mm: 16 mm in the reference, 40 in the prediction
+    widths = [np.ptp(axes.collections[0].get_paths()[0].vertices[:, 0]) for axes in (left, right)]
+    assert widths == [pytest.approx(16), pytest.approx(40)]
+
+
+def test_a_prediction_on_another_grid_is_not_drawn():
+    volume, reference = example()
+    moved = AFFINE.copy()
+    moved[0, 3] = 50
+    with pytest.raises(GeometryError):
+        compared_figure(volume, reference, Volume(reference.array, Geometry(SHAPE, moved)))
 
 
 def test_an_overlay_without_any_label_is_drawn():
