@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,17 +27,24 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 from cspine_assets.definitions import defs
-from cspine_assets.defs.jobs import reevaluate
+from cspine_assets.defs.attention import at_work
+from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
+from cspine_assets.defs.jobs import reevaluate, take_in
 from cspine_assets.defs.partitions import external_predictors
 from cspine_assets.domain.anatomy import DISC_LEVELS
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
+from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import PostprocessingChoice
+from cspine_assets.domain.tables.prediction import ExamPredictions
 from cspine_assets.domain.warehouse.questions import QUESTIONS
 from cspine_assets.domain.warehouse.read import query
 from cspine_assets.nnunet.choosing import chosen_options
 from cspine_assets.nnunet.postprocessing import keep_largest
 from cspine_assets.nnunet.prediction import Predictor, mask_path
+from cspine_assets_tests.end_to_end.by_itself import FRESHNESS, Finished, finished_runs, switch, take_away
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
 from cspine_assets_tests.end_to_end.stock_commands import stock_masks
 
@@ -378,6 +386,8 @@ def page(demo: DemoRun) -> Iterator[Page]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # the schedule of the page's tests; it fires once a person, or a test, switches it on
+    (demo.home.root / AUTOMATION_FILE).write_text("reevaluation: {cron: '* * * * *', time_zone: Europe/Berlin}\n")
     log = (demo.home.logs / "page.log").open("wb")
     process = subprocess.Popen(
         [CSPINE, "dev", "--home", str(demo.home.root), "--port", str(port)],
@@ -434,6 +444,82 @@ def test_a_table_a_range_of_patients_and_one_model_are_made_from_the_page(page: 
     ]
     assert within(900, lambda: all(page.status(run) in ("SUCCESS", "FAILURE", "CANCELED") for run in runs))
     assert [page.status(run) for run in runs] == ["SUCCESS"] * 3
+
+
+def _rows(demo: DemoRun, statement: str) -> int:
+    return int(query(demo.home.database, statement).iloc[0, 0])
+
+
+def _tell(finished: Finished, began: float) -> None:
+    print(
+        f"asked for by {finished.by} {finished.began - began:.0f} s after it was switched on: {finished.job} took "
+        f"{finished.seconds:.0f} s and made {', '.join(finished.stages)}"
+    )
+
+
+def test_a_schedule_of_every_minute_reevaluates_what_is_stale_and_nothing_else(
+    page: Page, demo: DemoRun, instance: dg.DagsterInstance
+):
+    (demo.home.lake.root / "evaluation" / "test_summary" / "all.parquet").unlink()
+    history = sorted((demo.home.lake.root / "evaluation" / "history").iterdir())
+    began = time.time()
+    switch(page.ask, "startSchedule", "reevaluation")
+    try:
+        assert within(300, lambda: finished_runs(instance, "reevaluation", began))
+    finally:
+        switch(page.ask, "resetSchedule", "reevaluation")
+    first = finished_runs(instance, "reevaluation", began)[0]
+    _tell(first, began)
+    assert first.success
+    assert first.stages == ["evaluation.test_summary"]
+    assert sorted((demo.home.lake.root / "evaluation" / "history").iterdir()) == history
+    watched = page.ask(FRESHNESS, key={"path": ["warehouse", "database"]})["assetNodeOrError"]["freshnessStatusInfo"]
+    assert watched["freshnessStatus"] == "HEALTHY"
+
+
+def test_a_dropped_folder_is_ranked_and_a_new_patient_is_in_the_database_without_a_hand(
+    page: Page, demo: DemoRun, instance: dg.DagsterInstance, tmp_path: Path
+):
+    home, lake = demo.home, demo.home.lake
+    splits = lake.read(Splits)
+    newcomer = splits.loc[splits["part"] == "unannotated", "patient_id"].min()
+    known = f"select count(*) from imaging.volumes where patient_id = '{newcomer}'"
+    predicted = f"select count(*) from prediction.exam_predictions where patient_id = '{newcomer}'"
+    ranked = "select count(*) from evaluation.leaderboard where predictor = 'other_tool'"
+    assert within(120, lambda: at_work(instance, home) is None)
+    bring_back = take_away(home.root / "demo_download", newcomer, tmp_path)
+    assert take_in.execute_in_process(instance=instance, resources=_study(demo)).success
+    shutil.rmtree(home.volumes / newcomer)
+    for table in (Volumes, Masks, HeaderFindings, ExamPredictions, ExamMetrics, LevelMetrics):
+        lake.remove(table, newcomer)
+    assert (_rows(demo, known), _rows(demo, ranked)) == (0, 0)
+
+    sensors = ("new_data", "new_external_predictions")
+    began = time.time()
+    try:
+        for sensor in sensors:
+            switch(page.ask, "startSensor", sensor)
+        bring_back()
+        handed_in = home.external_predictions / "other_tool"
+        shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
+        (handed_in / "predictor.json").write_text('{"provenance": "copied from 2d by a test"}')
+        assert within(420, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked))
+        print(f"both rows stand {time.time() - began:.0f} s after the sensors were switched on")
+    finally:
+        for sensor in sensors:
+            switch(page.ask, "resetSensor", sensor)
+        assert within(300, lambda: at_work(instance, home) is None)
+    for sensor in sensors:
+        (run,) = finished_runs(instance, sensor, began)
+        _tell(run, began)
+        assert run.success
+    board = query(home.database, "select * from evaluation.leaderboard").set_index("predictor")
+    assert board.loc["other_tool", ["origin", "coverage", "profile"]].tolist() == ["external", 1.0, "demo"]
+    assert board.loc["other_tool", "dice_macro_mean"] == board.loc["2d", "dice_macro_mean"]
+    assert _rows(demo, "select count(*) from evaluation.external_comparison where protocol = 'paired'")
+    history = query(home.database, "select distinct reason from evaluation.history where predictor = 'other_tool'")
+    assert history["reason"].tolist() == ["first"]
+    shutil.rmtree(handed_in)
 
 
 def _patients():
