@@ -34,6 +34,7 @@ from cspine_assets.defs.stages import (
     loaded_definitions,
     stage_of,
     tables_of,
+    unpassed_checks,
 )
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
@@ -160,7 +161,7 @@ def _work(task: _Task, watcher: Watcher) -> Iterator[StageReport]:
         report = StageReport(stage, time.perf_counter() - start, failures)
         watcher.ended(report)
         yield report
-        if failures and not fail_alone(stage.tables[0]):
+        if failures and (not fail_alone(stage.tables[0]) or unpassed_checks(task.instance, stage.tables[0])):
             raise CSpineError(f"{stage.name} failed: " + "\n".join(failures))
 
 
@@ -224,6 +225,14 @@ def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
 def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
     """Runs a stage and yields what failed."""
     assets = [asset_key(item.table) for item in stage.tables]
+    failures = list(_run_assets(task, stage, assets, watcher))
+    yield from failures
+    if failures and fail_alone(stage.tables[0]):
+        yield from _run_checks(task, assets)
+
+
+def _run_assets(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: Watcher) -> Iterator[str]:
+    """Runs the assets of a stage, their checks with them, and yields what failed."""
     if not stage.keys:
         yield from _run(task.home, task.instance, assets, task.tags).errors
     elif stage.tables[0].partitions_def is patients:
@@ -289,6 +298,17 @@ def _stretches(keys: tuple[str, ...], instance: dg.DagsterInstance) -> Iterator[
         yield stretch[0], stretch[-1], len(stretch)
 
 
+def _run_checks(task: _Task, assets: list[dg.AssetKey]) -> Iterator[str]:
+    """Looks at what stands of some tables, and yields what failed.
+
+    In a run in which a patient failed Dagster plans the checks and then leaves them out, and a cohort of any size has
+    such a patient: what the others have become would never be looked at.
+    """
+    keys = loaded_definitions().resolve_asset_graph().get_check_keys_for_assets(set(assets))
+    checks = _job().get_subset(asset_selection=set(), asset_check_selection=keys)
+    yield from _execute(checks, task.home, task.instance, task.tags).errors
+
+
 def _run(
     home: Home,
     instance: dg.DagsterInstance,
@@ -297,10 +317,20 @@ def _run(
     partition_key: str | None = None,
 ) -> Outcome:
     """Runs assets once, in this process, and returns what failed."""
-    result = _job().execute_in_process(
+    return _execute(_job().get_subset(asset_selection=set(assets)), home, instance, tags, partition_key)
+
+
+def _execute(
+    job: dg.JobDefinition,
+    home: Home,
+    instance: dg.DagsterInstance,
+    tags: dict[str, str],
+    partition_key: str | None = None,
+) -> Outcome:
+    """Executes a job in this process, and returns what failed."""
+    result = job.execute_in_process(
         run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
         instance=instance,
-        asset_selection=assets,
         partition_key=partition_key,
         tags=tags,
         raise_on_error=False,

@@ -157,7 +157,7 @@ class _Worker:
         """Ends the process at once; may be called from another thread than ``run``."""
         self._killed = True
         process = self._process
-        if process is not None:
+        if process is not None and process.pid is not None:  # one that could not be started has its own error to tell
             with suppress(ValueError):  # closed in the meantime by its own thread
                 process.kill()
 

@@ -7,19 +7,22 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import nibabel as nib
+import numpy as np
 import pytest
 
 from cspine_assets.defs.driver import DRIVER_TAG, close_dead_runs, materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
-from cspine_assets.defs.stages import in_order
+from cspine_assets.defs.stages import in_order, loaded_definitions
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.cohort import Patients
-from cspine_assets.domain.tables.imaging import Masks, Volumes
+from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 
 BEFORE_MODELS = ("midrc", "cohort", "imaging")
+SHIFT_MM = np.array([[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
 def made(reports) -> dict[str, int]:
@@ -108,6 +111,39 @@ def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
     again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
     assert again["imaging.volumes"] == again["imaging.masks"] == 1
     assert standing(instance, Volumes) == standing(instance, Masks) == everybody
+
+
+def checks_of(instance: dg.DagsterInstance, *tables) -> dict[str, str]:
+    """The latest result of every check of some tables."""
+    keys = loaded_definitions().resolve_asset_graph().get_check_keys_for_assets({asset_key(table) for table in tables})
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
+    return {key.to_user_string(): records[key].status.value if key in records else "NEVER" for key in keys}
+
+
+def test_the_checks_look_at_what_stands_although_a_patient_failed(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    materialize(home, instance=instance, schemas=("midrc", "cohort"))
+    spoil(own_download, sorted(instance.get_dynamic_partitions("patient"))[3])
+    assert any(report.failures for report in materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    results = checks_of(instance, Volumes, Masks, HeaderFindings)
+    assert len(results) >= 6
+    assert set(results.values()) == {"SUCCEEDED"}, results
+
+
+def test_a_blocking_check_that_fails_ends_the_work_although_a_patient_failed_too(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    first, second, *_ = sorted(instance.get_dynamic_partitions("patient"))
+    moved = home.absolute(home.lake.read(Masks, [first])["path"].iloc[0])
+    image = nib.load(moved)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine + SHIFT_MM), moved)
+    mask = min((own_download / "DukeCSpineSeg_segmentation").glob(f"{second}*"))
+    mask.write_bytes(b"no mask")
+    with pytest.raises(CSpineError, match="geometry_equal"):
+        materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    assert "FAILED" in checks_of(instance, Masks)["imaging/masks:geometry_equal"]
 
 
 def test_every_patient_has_metadata_of_its_own(home: Home, instance: dg.DagsterInstance):
