@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
+from cspine_assets.nnunet.choices import findings, read_kept
 from cspine_assets.nnunet.messages import Frozen
 from cspine_assets.nnunet.prediction import HEARTBEAT_TIMEOUT_S, PredictionSettings
 from cspine_assets.nnunet.profiles import Profile
@@ -56,16 +57,7 @@ def read_choices(home: Path) -> PredictionChoices:
     Raises:
         ModelError: The file cannot be understood.
     """
-    path = home / SETTINGS_FILE
-    if not path.exists():
-        return PredictionChoices()
-    try:
-        return PredictionChoices.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise ModelError(
-            f"{path}: expected the choices that `cspine prediction` wrote, got something else ({_plain(error)}). "
-            "Mend the file or delete it."
-        ) from error
+    return read_kept(home / SETTINGS_FILE, PredictionChoices, command="cspine prediction")
 
 
 def write_choices(home: Path, choices: PredictionChoices) -> None:
@@ -84,8 +76,4 @@ def changed(choices: PredictionChoices, anew: Mapping[str, object]) -> Predictio
             {**dict(choices), **{name: value for name, value in anew.items() if value is not None}}
         )
     except ValidationError as error:
-        raise ModelError(f"predictions cannot be made like this: {_plain(error)}") from error
-
-
-def _plain(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ModelError(f"predictions cannot be made like this: {findings(error)}") from error

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text, write_text
+from cspine_assets.nnunet.choices import findings, read_kept
 from cspine_assets.nnunet.devices import Slot, training_slots
 from cspine_assets.nnunet.messages import Frozen
 from cspine_assets.nnunet.profiles import PLANNER, PLANNERS, OwnTrainer, Profile
@@ -108,20 +109,7 @@ def read_settings(home: Path) -> TrainingSettings:
     Raises:
         ModelError: The file cannot be understood.
     """
-    path = home / SETTINGS_FILE
-    if not path.exists():
-        return TrainingSettings()
-    return _understood(path.read_text(encoding="utf-8"), path)
-
-
-def _understood(text: str, path: Path) -> TrainingSettings:
-    try:
-        return TrainingSettings.model_validate_json(text)
-    except ValidationError as error:
-        raise ModelError(
-            f"{path}: expected the choices that `cspine training` wrote, got something else ({_plain(error)}). "
-            "Mend the file or delete it."
-        ) from error
+    return read_kept(home / SETTINGS_FILE, TrainingSettings, command="cspine training")
 
 
 def write_settings(home: Path, settings: TrainingSettings) -> None:
@@ -139,7 +127,7 @@ def changed(settings: TrainingSettings, choices: Mapping[str, object]) -> Traini
     try:
         return TrainingSettings.model_validate(kept | _given(choices))
     except ValidationError as error:
-        raise ModelError(f"these training settings cannot be: {_plain(error)}") from error
+        raise ModelError(f"these training settings cannot be: {findings(error)}") from error
 
 
 def own_trainer(name: str, folder: Path) -> OwnTrainer:
@@ -178,7 +166,3 @@ def code_fingerprint(folder: Path) -> str:
 
 def _given(choices: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in choices.items() if value is not None}
-
-
-def _plain(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
