@@ -122,6 +122,7 @@ def _show_results(home: Home, console: Console) -> None:
     option = f" --home {home.root}"
     for command, what in (
         (f"cspine dev{option}", "the Dagster page: every asset with its picture, its columns and its checks"),
+        (f"{home.report / 'study.html'}", "the report: the study on one page, in any browser"),
         (f'cspine sql{option} "show all tables"', "the tables"),
         (
             f"cspine predict SCAN{option} --out MASK.nii.gz",

@@ -174,6 +174,20 @@ SECTIONS: Final[tuple[Section, ...]] = (
         level_png,
     ),
     Section(
+        "morphometry",
+        "What the masks are used for",
+        "Heights, depths, volumes, disc-height index and C2-C7 Cobb angle in the ensemble's masks against the "
+        "reference, over levels whose name is sure. Units are in the measure's name; what could not be measured has its reason in "
+        "evaluation.morphometry.",
+        """
+        select set, measure, count(*) as levels, count(difference) as measured_in_both,
+               median(value_reference) as median_reference, median(difference) as median_difference,
+               median(abs(difference)) as median_absolute_difference
+        from evaluation.morphometry where predictor = 'ensemble' and severity <> 'name_unsure'
+        group by all order by set desc, measure
+        """,
+    ),
+    Section(
         "history",
         "Over time",
         "Every evaluation of the test set: the mean over exams of the macro Dice, and what had changed since the "
@@ -186,7 +200,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "models",
         "Models",
         "Ten models: two configurations, five folds. The validation Dice is nnU-Net's own.",
-        "select configuration, fold, profile, epochs, round(seconds / 3600, 2) as hours, device, "
+        "select configuration, fold, profile, epochs, case when seconds < 3600 then printf('%.0f s', seconds) "
+        "else printf('%.1f h', seconds / 3600) end as last_run, device, "
         "validation_dice_vertebral_body as dice_bodies, validation_dice_intervertebral_disc as dice_discs, "
         "left(checkpoint_sha256, 8) as checkpoint, left(data_fingerprint, 8) as data from nnunet.trained_folds "
         "order by configuration, fold",
