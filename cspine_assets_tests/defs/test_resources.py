@@ -1,5 +1,8 @@
 """What assets read of the study: the cohort whole, everything below it without patients who have left."""
 
+import subprocess
+import sys
+
 import pandas as pd
 
 from cspine_assets.defs.resources import Study
@@ -26,3 +29,16 @@ def test_a_new_patient_is_seen_by_the_cohort_and_one_who_left_by_nothing_below_i
     study = Study(home)
     assert study.read(AnnotationProvenance)["patient_id"].tolist() == ["new", "old"]
     assert study.read(HeaderFindings)["patient_id"].tolist() == ["old"]
+
+
+def test_models_can_be_asked_for_before_any_asset_was_loaded(tmp_path):
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from cspine_assets.defs.jobs import models_stand\n"
+        "from cspine_assets.defs.resources import Study\n"
+        "from cspine_assets.domain.home import Home, HomeSettings\n"
+        "home = Home(Path(sys.argv[1])); home.open(HomeSettings('demo', '/nowhere'))\n"
+        "print(models_stand(Study(home)))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert said.stdout.strip() == "False", said.stderr

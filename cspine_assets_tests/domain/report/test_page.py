@@ -9,7 +9,7 @@ from cspine_assets.domain.report.sections import SECTIONS
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.cohort import Splits
-from cspine_assets.domain.tables.evaluation import ExamMetrics, SummaryOnTest
+from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, SummaryOnTest
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
 
@@ -66,6 +66,23 @@ def test_a_demo_report_says_so_at_its_head(database, tmp_path):
 def test_no_patient_and_no_exam_is_named(database, tmp_path):
     write_report(database, tmp_path / "study.html", profile="full")
     assert not re.search(r"593973-\d{6}", (tmp_path / "study.html").read_text())
+
+
+def test_a_group_of_fewer_than_five_patients_is_left_out(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    same = {"set_name": "cv", "predictor": "ensemble", "structure": "vertebral_body", "metric": "dice_volumetric"}
+    frames[GroupMetrics] = pd.concat(
+        [
+            row(GroupMetrics, **same, grouping="sex", group_value="shown", n_patients=5),
+            row(GroupMetrics, **same, grouping="sex", group_value="too_few", n_patients=4),
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    found = write_report(tmp_path / "cspine.duckdb", tmp_path / "study.html", profile="full").set_index("section")
+    page = (tmp_path / "study.html").read_text()
+    assert found.loc["groups", "rows"] == 1
+    assert "shown" in page
+    assert "too_few" not in page
 
 
 def test_the_page_stands_by_itself(database, tmp_path):
