@@ -177,8 +177,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "morphometry",
         "What the masks are used for",
         "Heights, depths, volumes, disc-height index and C2-C7 Cobb angle in the ensemble's masks against the "
-        "reference, over levels whose name is sure. Units are in the measure's name; what could not be measured has its reason in "
-        "evaluation.morphometry.",
+        "reference, over levels whose name is sure. Units are in the measure's name; what could not be "
+        "measured has its reason in evaluation.morphometry.",
         """
         select set, measure, count(*) as levels, count(difference) as measured_in_both,
                median(value_reference) as median_reference, median(difference) as median_difference,

@@ -31,6 +31,17 @@ def test_a_dying_worker_loses_only_what_kills_it(tmp_path):
     assert sorted(results) == sorted([-4, *(n * n for n in range(9) if n != 4)])
 
 
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from cspine_assets.domain.workers import each_in_workers\n"
+        "print(list(each_in_workers([[1]], abs, lost=abs, workers=1)))\n"
+    )
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60).stderr
+    assert "if __name__ == '__main__'" in told
+    assert "NoneType" not in told
+
+
 def fail_on_three(items):
     if 3 in items:
         raise ValueError("a defect of the code")
