@@ -97,6 +97,11 @@ def wait_for_epoch(parent: subprocess.Popen[str], epoch: int) -> None:
     raise AssertionError(f"the parent ended before epoch {epoch} with status {parent.wait()}")
 
 
+def epochs_in(lines: list[str]) -> list[int]:
+    """The epochs that a parent has told of."""
+    return [int(line.split()[1]) for line in lines if line.startswith("epoch ")]
+
+
 def _step(home: str, results: str, augmentation_workers: int, folds: list[int]) -> list[str]:
     def tell(message) -> None:
         if isinstance(message, EpochFinished):

@@ -23,6 +23,7 @@ from cspine_assets_tests.nnunet.breakable import (
     SAVE_EVERY,
     WITHIN_S,
     Heard,
+    epochs_in,
     family,
     left_of,
     start_step,
@@ -117,6 +118,8 @@ def test_a_killed_step_is_begun_anew_by_its_parent_and_resumes(planned_study, un
     struck[0].parent().send_signal(signal.SIGKILL)
     said = parent.communicate(timeout=120)[0].splitlines()
     assert left_of(struck, 0) == []
+    told = [1, 2, 3, *epochs_in(said)]
+    assert len(told) - len(set(told)) <= SAVE_EVERY
     assert said[-1].startswith(f"made {EPOCHS} "), said
     assert said[-1] != f"made {EPOCHS} None", "it has begun from the start"
     assert_whole(train(planned_study, profile=LONG, results=tmp_path), unbroken)
@@ -138,7 +141,11 @@ def test_nothing_outlives_its_parent(planned_study, tmp_path, blow, also_the_chi
     parent.wait(timeout=WITHIN_S)
     assert left_of(struck) == []
     assert running_trainings(folders) == ()
+    heard = Heard(epochs=[1, *epochs_in(parent.stdout.read().splitlines())])
     parent.stdout.close()
+    trained = train(planned_study, profile=LONG, results=tmp_path, on_message=heard)
+    assert heard.lost() <= SAVE_EVERY
+    assert [epoch.epoch for epoch in trained.record.epochs] == list(range(1, EPOCHS + 1))
 
 
 def test_a_torn_latest_checkpoint_falls_back_to_the_best(planned_study, unbroken, tmp_path):
@@ -148,12 +155,14 @@ def test_a_torn_latest_checkpoint_falls_back_to_the_best(planned_study, unbroken
     parent.kill()
     parent.wait()
     assert left_of(struck) == []
+    heard = Heard(epochs=[1, 2, 3, *epochs_in(parent.stdout.read().splitlines())])
     parent.stdout.close()
     latest = next(tmp_path.rglob("checkpoint_latest.pth"))
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
-    heard = Heard()
     trained = train(planned_study, profile=LONG, results=tmp_path, on_message=heard)
     assert trained.resumed_from == "best"
+    # here the best is no older; in general it is as old as the last gain
+    assert heard.lost() <= SAVE_EVERY
     assert any("checkpoint_latest.pth cannot be read" in note for note in heard.notes)
     assert_whole(trained, unbroken)
 
@@ -172,7 +181,10 @@ def test_a_cancelled_training_ends_at_once_and_can_be_resumed(planned_study, tmp
     cancelled_at = struck.pop()
     assert time.monotonic() - cancelled_at < WITHIN_S < WITHIN_S + cancelled_at - began
     assert left_of(struck, 0) == []
-    assert next(tmp_path.rglob("checkpoint_latest.pth")).stat().st_size
+    trained = train(planned_study, profile=LONG, results=tmp_path, on_message=heard)
+    assert trained.resumed_from is not None
+    assert heard.lost() <= SAVE_EVERY
+    assert [epoch.epoch for epoch in trained.record.epochs] == list(range(1, EPOCHS + 1))
 
 
 def test_the_second_launch_of_a_fold_is_refused_with_the_reason(planned_study, tmp_path):
