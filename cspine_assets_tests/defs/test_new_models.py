@@ -1,0 +1,103 @@
+"""The sensor of new models, tick by tick: all ten, up to date, and asked for once."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from cspine_assets.defs.fingerprints import Fingerprints
+from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.partitions import lake_partition, trainings
+from cspine_assets.defs.resources import Study
+from cspine_assets.defs.sensors import new_models
+from cspine_assets.defs.stages import known_tables
+from cspine_assets.domain.files import write_text
+from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.base import Table, empty_frame
+from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, Plans, TrainedFolds
+from cspine_assets.nnunet.imported import RECORD_FILE, ImportRecord, trust_model
+from cspine_assets_tests.defs.test_automation import Ticks, asked
+
+KEYS = trainings.get_partition_keys()
+
+
+def rows(table: type[Table], **values) -> pd.DataFrame:
+    types = empty_frame(table).dtypes.to_dict()
+    usual = {"string": "x", "Int64": 1, "Float64": 0.5}
+    return pd.DataFrame(
+        [{name: usual[str(kind).split("[", maxsplit=1)[0]] for name, kind in types.items()} | values]
+    ).astype(types)
+
+
+def stand(home: Home, instance: dg.DagsterInstance, configuration: str, fold: int, *, checkpoint: str) -> None:
+    """A model as its asset leaves it: its row, made from the plans that stand, and its materialization."""
+    key = next(key for key in KEYS if key.split("|") == [configuration, str(fold)])
+    folder = home.nnunet_results / configuration / str(fold)
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {"profile": "demo", "path": home.relative(folder), "checkpoint_sha256": checkpoint}
+    home.lake.write(
+        TrainedFolds,
+        rows(TrainedFolds, configuration=configuration, fold=fold, **values),
+        partition=lake_partition(str(key)),
+        inputs=str(Fingerprints(Study(home)).inputs(known_tables()[TrainedFolds], key)),
+    )
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(TrainedFolds), partition=str(key)))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def tick(home: Home, instance: dg.DagsterInstance) -> Ticks:
+    plans = [rows(Plans, configuration=name, profile="demo") for name in CONFIGURATIONS]
+    home.lake.write(Plans, pd.concat(plans))
+    for configuration in CONFIGURATIONS:
+        for fold in FOLDS:
+            stand(home, instance, configuration, fold, checkpoint="first")
+    instance.report_runless_asset_event(
+        dg.AssetCheckEvaluation(asset_key=asset_key(TrainedFolds), check_name="schema", passed=True, metadata={})
+    )
+    return Ticks(new_models, home, instance)
+
+
+def test_models_that_are_new_are_evaluated_once(tick: Ticks):
+    assert [asked(tick()) for _ in range(20)] == [[], ["reevaluate"], *[[]] * 18]
+
+
+def test_a_model_that_was_trained_anew_is_evaluated(tick: Ticks, home: Home, instance: dg.DagsterInstance):
+    assert [job for _ in range(3) for job in asked(tick())] == ["reevaluate"]
+    stand(home, instance, "2d", 0, checkpoint="second")
+    assert [asked(tick()) for _ in range(3)] == [[], ["reevaluate"], []]
+
+
+def test_nothing_is_evaluated_while_models_are_older_than_their_data(tick: Ticks, home: Home):
+    tick()
+    plans = [rows(Plans, configuration=name, profile="demo", data_fingerprint="new") for name in CONFIGURATIONS]
+    home.lake.write(Plans, pd.concat(plans))
+    data = tick()
+    assert asked(data) == []
+    assert "10 models are older" in str(data.skip_message)
+
+
+def test_an_imported_model_counts_once_it_is_trusted(tick: Ticks, home: Home):
+    assert [job for _ in range(3) for job in asked(tick())] == ["reevaluate"]
+    record = ImportRecord(
+        name="theirs",
+        archive="theirs.zip",
+        archive_sha256="a",
+        imported_at="2026-11-25T00:00:00+00:00",
+        trusted=False,
+        dataset="Dataset108_CSpineSeg",
+        configurations={},
+        files={},
+        left_out=(),
+        card=None,
+    )
+    write_text(home.imported_models / "theirs" / RECORD_FILE, record.model_dump_json())
+    assert [asked(tick()) for _ in range(3)] == [[], [], []]
+    trust_model(home.imported_models, "theirs")
+    assert [asked(tick()) for _ in range(3)] == [[], ["reevaluate"], []]
