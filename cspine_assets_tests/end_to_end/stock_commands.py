@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
@@ -15,6 +13,7 @@ from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import Predictor
 from cspine_assets.nnunet.profiles import DEMO, Configuration
+from cspine_assets_tests.nnunet.stock_command import run_stock
 
 
 def stock_masks(home: Home, out: Path, postprocessing: dict[Predictor, Postprocessing]) -> dict[Predictor, Path]:
@@ -49,10 +48,4 @@ def _run(home: Home, command: str, *arguments: object) -> None:
         "nnUNet_def_n_proc": 1,
         "OMP_NUM_THREADS": 1,
     }
-    program = Path(sys.executable).with_name(f"nnUNetv2_{command}")
-    subprocess.run(
-        [program, *map(str, arguments)],
-        env=os.environ | {name: str(value) for name, value in folders.items()},
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
+    run_stock(command, *arguments, env=os.environ | {name: str(value) for name, value in folders.items()})

@@ -3,8 +3,6 @@
 import json
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -27,12 +25,9 @@ from cspine_assets.nnunet.model_card import CardMetric, ModelCard, readable, stu
 from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor, model_of, predict_scan
 from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY
 
-EXPORT, INSTALL = (
-    Path(sys.executable).parent / f"nnUNetv2_{name}"
-    for name in ("export_model_to_zip", "install_pretrained_model_from_zip")
-)
 FLAT = "Dataset108_CSpineSeg/nnUNetTrainer__nnUNetPlans__2d"
 DESCRIPTION = {
     "channel_names": {"0": "T2"},
@@ -276,8 +271,7 @@ def test_a_real_model_travels_to_another_home_and_through_nnunets_own_commands(
     ours = write_archive([model], tmp_path / "ours.zip", card).path
     theirs = tmp_path / "theirs.zip"
     environment = child_environment(planned_study.folders, workers=1, augmentation_workers=1)
-    run = {"env": environment, "stdout": subprocess.DEVNULL}
-    subprocess.run([EXPORT, "-d", "108", "-o", theirs, "-c", "2d", "-f", "0"], check=True, **run)
+    run_stock("export_model_to_zip", "-d", "108", "-o", theirs, "-c", "2d", "-f", "0", env=environment)
     with zipfile.ZipFile(ours) as one, zipfile.ZipFile(theirs) as other:
         own = {"Dataset108_CSpineSeg/model_card.json", "Dataset108_CSpineSeg/MODEL_CARD.md"}
         assert set(one.namelist()) - own == set(other.namelist()) - {f"{FLAT}/fold_0/debug.json"}
@@ -286,8 +280,8 @@ def test_a_real_model_travels_to_another_home_and_through_nnunets_own_commands(
 
     installed = NnunetFolders.under(tmp_path / "elsewhere")
     installed.results.mkdir(parents=True)
-    run["env"] = child_environment(installed, workers=1, augmentation_workers=1)
-    subprocess.run([INSTALL, ours], check=True, **run)
+    environment = child_environment(installed, workers=1, augmentation_workers=1)
+    run_stock("install_pretrained_model_from_zip", ours, env=environment)
     assert (installed.results / FLAT / "fold_0" / "checkpoint_final.pth").exists()
 
     case = next(case for case in planned_study.cases if case.part == "test")

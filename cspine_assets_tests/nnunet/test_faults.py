@@ -8,7 +8,6 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -29,6 +28,7 @@ from cspine_assets_tests.nnunet.breakable import (
     start_step,
     wait_for_epoch,
 )
+from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -265,12 +265,8 @@ def nnunet(planned_study, unbroken):
         "OMP_NUM_THREADS": "1",
     }
 
-    def run(command, *arguments):
-        script = Path(os.sys.executable).with_name(command)
-        done = subprocess.run(
-            [script, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    def run(name, *arguments):
+        run_stock(name, *arguments, env=environment)
 
     return run
 
@@ -278,7 +274,7 @@ def nnunet(planned_study, unbroken):
 def test_nnunets_own_commands_predict_with_and_export_what_we_trained(nnunet, planned_study, tmp_path):
     images = planned_study.folders.raw / "Dataset108_CSpineSeg" / "imagesTs"
     model = ("-d", 108, "-c", "2d", "-f", 0)
-    nnunet("nnUNetv2_predict", "-i", images, "-o", tmp_path, *model, "-device", "cpu", "-npp", 1, "-nps", 1)
+    nnunet("predict", "-i", images, "-o", tmp_path, *model, "-device", "cpu", "-npp", 1, "-nps", 1)
     assert len(list(tmp_path.glob("*.nii.gz"))) == len(list(images.iterdir())) > 0
-    nnunet("nnUNetv2_export_model_to_zip", *model, "-o", tmp_path / "model.zip")
+    nnunet("export_model_to_zip", *model, "-o", tmp_path / "model.zip")
     assert (tmp_path / "model.zip").stat().st_size > 10_000

@@ -1,10 +1,8 @@
 import pickle
 import signal
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -29,11 +27,9 @@ from cspine_assets.nnunet.prediction import (
     predict_scan,
 )
 from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY, train
 
-PREDICT, ENSEMBLE, APPLY = (
-    Path(sys.executable).parent / f"nnUNetv2_{name}" for name in ("predict", "ensemble", "apply_postprocessing")
-)
 SETTINGS = PredictionSettings(disable_tta=True, step_size=0.5)
 KEEP_LARGEST = {Predictor.ENSEMBLE: Postprocessing.KEEP_LARGEST}
 
@@ -112,20 +108,20 @@ def test_masks_equal_those_of_nnunets_commands_byte_for_byte(predicted, planned_
     _, _, folder = predicted
     environment = child_environment(planned_study.folders, workers=1, augmentation_workers=1)
     images = planned_study.folders.raw / str(ANNOTATED) / "imagesTs"
-    run = {"env": environment, "stdout": subprocess.DEVNULL}
     how = ["-d", "108", "-f", "0", "--save_probabilities", "--disable_tta", "-device", "cpu"]
     how += ["-npp", "0", "-nps", "0"]
-    running = [
-        subprocess.Popen([PREDICT, "-i", images, "-o", tmp_path / name, "-c", name, *how], **run)
-        for name in Configuration
-    ]
-    assert [process.wait() for process in running] == [0, 0]
+    with ThreadPoolExecutor(2) as pool:
+        for done in [
+            pool.submit(run_stock, "predict", "-i", images, "-o", tmp_path / name, "-c", name, *how, env=environment)
+            for name in Configuration
+        ]:
+            done.result()
     folders = [tmp_path / name for name in Configuration]
-    subprocess.run([ENSEMBLE, "-i", *folders, "-o", tmp_path / "raw", "-np", "1", "--save_npz"], check=True, **run)
+    run_stock("ensemble", "-i", *folders, "-o", tmp_path / "raw", "-np", "1", "--save_npz", env=environment)
     rule = [remove_all_but_largest_component_from_segmentation], [{"labels_or_regions": [1, 2]}]
     (tmp_path / "rule.pkl").write_bytes(pickle.dumps(rule))
     how = ["-pp_pkl_file", tmp_path / "rule.pkl", "-plans_json", tmp_path / "2d" / "plans.json", "-np", "1"]
-    subprocess.run([APPLY, "-i", tmp_path / "raw", "-o", tmp_path / "ensemble", *how], check=True, **run)
+    run_stock("apply_postprocessing", "-i", tmp_path / "raw", "-o", tmp_path / "ensemble", *how, env=environment)
     for predictor in Predictor:
         theirs = sorted((tmp_path / predictor).glob("*.nii.gz"))
         assert len(theirs) == 2

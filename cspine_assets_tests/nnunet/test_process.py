@@ -161,6 +161,8 @@ def test_when_the_parent_is_killed_child_and_workers_follow_within_two_seconds(t
 
 def test_an_interrupted_parent_ends_the_child(tmp_path):
     script = (
+        # whoever starts the tests in the background may have told them to ignore it
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import sys; from pathlib import Path; from cspine_assets_tests.nnunet.test_process import run_toy;"
         "folder = Path(sys.argv[1]); run_toy(folder, 'sleep', pid_file=folder / 'pids')"
     )

@@ -31,13 +31,13 @@ REFUSED = {
     "checkpoint": NO_READING.format("CALL"),
     "begin": NO_READING.format("TRANSACTION"),
     # files and network
-    "copy (select 1) to '/tmp/stolen.csv'": NO_READING.format("COPY"),
+    "copy (select 1) to '{place}/stolen.csv'": NO_READING.format("COPY"),
     "copy cohort.patients to 'stolen.parquet'": NO_READING.format("COPY"),
     "copy cohort.patients from '/etc/passwd'": NO_READING.format("COPY"),
     "copy from database cspine to memory": r"^refused",
-    "export database '/tmp/stolen'": NO_READING.format("EXPORT"),
-    "import database '/tmp/stolen'": r"^refused|^this is no SQL|^the database refused",
-    "explain analyze copy (select 1) to '/tmp/stolen.csv'": NO_FILES,
+    "export database '{place}/stolen'": NO_READING.format("EXPORT"),
+    "import database '{place}/stolen'": r"^refused|^this is no SQL|^the database refused",
+    "explain analyze copy (select 1) to '{place}/stolen.csv'": NO_FILES,
     "select * from read_text('/etc/hostname')": NO_FILES,
     "select * from read_blob('/etc/hostname')": NO_FILES,
     "select * from read_csv('/etc/passwd', sep = ':')": NO_FILES,
@@ -48,7 +48,7 @@ REFUSED = {
     "select * from '/proc/self/environ'": r"^the database refused the statement: ",
     "select * from glob('/etc/*')": NO_FILES,
     "select * from parquet_metadata('/tmp/x.parquet')": NO_FILES,
-    "select * from query('copy (select 1) to ''/tmp/stolen.csv''')": r"^the database refused the statement: ",
+    "select * from query('copy (select 1) to ''{place}/stolen.csv''')": r"^the database refused the statement: ",
     "attach '/tmp/other.duckdb'": NO_READING.format("ATTACH"),
     "attach ':memory:' as m": NO_READING.format("ATTACH"),
     "detach cspine": NO_READING.format("DETACH"),
@@ -108,18 +108,21 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("statement", "why"), REFUSED.items(), ids=REFUSED.keys())
-def test_it_is_refused(database: Path, statement: str, why: str):
+def test_it_is_refused(database: Path, statement: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
     a_python_variable = frames()
     before = database.read_bytes()
     with pytest.raises(StatementRefusedError) as refused:
-        query(database, statement)
+        query(database, statement.replace("{place}", str(place)))
     said = str(refused.value)
     print(f"{statement} -> {said}")
     assert re.search(why, said)
     assert "\n" not in said
     assert database.read_bytes() == before
     assert a_python_variable
-    assert not list(Path("/tmp").glob("stolen*"))
+    assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize(("statement", "limits", "why"), STOPPED, ids=[row[0] for row in STOPPED])

@@ -1,0 +1,51 @@
+"""nnU-Net's own commands, run so that a test neither waits for ever nor leaves one behind.
+
+nnU-Net 2.8.1 forks a pool of twelve out of a process with threads before it predicts; now and then that pool never
+answers. It says nothing about our files, so the command is begun anew once, and the print tells of it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+LIMIT_S = 200
+"""Several times what any of them takes on the tiny study."""
+
+
+def run_stock(name: str, *arguments: object, env: Mapping[str, str]) -> None:
+    """Runs ``nnUNetv2_<name>``; what it said stands in the error when it fails."""
+    command = [str(Path(sys.executable).with_name(f"nnUNetv2_{name}")), *map(str, arguments)]
+    said = _run(command, env)
+    if said is None:
+        print(f"nnUNetv2_{name} did not answer within {LIMIT_S} s and is begun anew")
+        said = _run(command, env)
+    assert said is not None, f"{command}: no answer within {LIMIT_S} s, twice"
+
+
+def _run(command: list[str], env: Mapping[str, str]) -> str | None:
+    """Returns what a command said, or None where it was ended for its silence."""
+    process = subprocess.Popen(
+        command, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _end(process)
+    assert process.returncode == 0, said
+    return said
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends whoever is left of the command's session: it is the test's own, and nobody else is in it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
