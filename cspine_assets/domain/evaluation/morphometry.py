@@ -151,9 +151,10 @@ def measure_morphometry(
 ) -> list[Morphometry]:
     """Returns all measures of an exam, always 46: three of each body, four of each disc, and the Cobb angle.
 
-    Height: Frobin et al., Clin Biomech 1997; 12 Suppl 1. Disc-height index: height of the disc over the mean height of
-    the bodies beside it (Masuda et al., Spine 2005; 30: 5), at C2/C3 over C3's alone. Cobb angle: between the lower
-    endplates of C2 and C7 in the sagittal plane, positive for lordosis (Scheer et al., J Neurosurg Spine 2013; 19:141).
+    Height: Frobin et al., Clin Biomech 1997; 12 Suppl 1: S1, and 2002; 17: 423 for the neck. Disc-height index: height
+    of the disc over the mean height of the bodies beside it (Masuda et al., Spine 2005; 30: 5), at C2/C3 over C3's
+    alone. Cobb angle: between the lower endplates of C2 and C7 in the sagittal plane, positive for lordosis (Scheer et
+    al., J Neurosurg Spine 2013; 19: 141).
 
     Args:
         reference: Mask with the study's labels.

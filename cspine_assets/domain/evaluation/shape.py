@@ -59,9 +59,9 @@ def lateral_axis(geometry: Geometry) -> Vector:
 def measure_shape(piece: Piece, geometry: Geometry, upwards: Vector, *, has_upper_plate: bool) -> Shape | None:
     """Returns the measures of a body or disc, or None where its faces have too few voxels for a plane.
 
-    Heights follow Frobin et al. (Clin Biomech 1997; 12 Suppl 1): between the plates' middles, at right angles to the
-    plane half-way between both. A face of a voxel lies half a voxel beyond its centre; over a tilted plate the steps
-    cancel out, over one along the grid an error of up to a voxel is left.
+    Heights follow Frobin et al. (Clin Biomech 1997; 12 Suppl 1: S1; for the neck 2002; 17: 423): between the plates'
+    middles, at right angles to the plane half-way between both. A face of a voxel lies half a voxel beyond its centre;
+    over a tilted plate the steps cancel out, over one along the grid an error of up to a voxel is left.
 
     Args:
         piece: Its voxels.
