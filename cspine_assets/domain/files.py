@@ -16,11 +16,16 @@ from pathlib import Path
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """Gives a place beside a file to write to, and renames it over the file when all went well.
 
     The place has the file's own ending (``.nii.gz`` stays ``.nii.gz``). After an error the file is as it was,
     and nothing is left beside it.
+
+    Args:
+        path: The file.
+        synced: Wait until the content is on the disk before the rename. Without it a loss of power may leave the new
+            name with old or no content; worth its time for what took hours to make.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".aside-", suffix=f"-{path.name}")
@@ -32,6 +37,9 @@ def written_aside(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o666 & ~umask)
+        if synced:
+            with aside.open("rb") as written:
+                os.fsync(written.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)

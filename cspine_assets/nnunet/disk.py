@@ -11,8 +11,8 @@ from pathlib import Path
 
 FLOAT_BYTES = 4
 
-CHECKPOINTS_AT_ONCE = 3
-"""The latest, the best, and the one being written aside."""
+CHECKPOINTS_AT_ONCE = 4
+"""The latest, the one before it, the best, and the one being written aside."""
 
 SMALL_FILES_BYTES = 5_000_000
 """Logs, plans, the picture of the progress and that of the network."""

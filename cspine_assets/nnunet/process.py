@@ -192,7 +192,7 @@ class _Child:
             log.seek(self._log_start)
             tail = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         lines = "\n".join(f"    {line}" for line in tail) or "    (empty)"
-        return f"{self._module}: {what}. Log: {self._log_path}; its last lines:\n{lines}"
+        return f"{self._module}: {what.rstrip('.')}. Log: {self._log_path}; its last lines:\n{lines}"
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ LOCK: Final = ".fold_{}.lock"
 WORKER_DEATHS: Final = ("background workers are no longer alive", "background worker is 6 feet under")
 """What nnU-Net and its loaders say when one of their processes has been killed."""
 
-ResumedFrom = Literal["final", "latest", "best"]
+ResumedFrom = Literal["final", "latest", "previous", "best"]
 
 
 class TrainRequest(Frozen):

@@ -14,10 +14,10 @@ from cspine_assets.nnunet.disk import (
 FULL_SIZE = {"parameters": 30_000_000, "optimizer_states": 1, "validation_voxels": 0, "labels": 3}
 
 
-def test_a_training_needs_three_checkpoints_of_weights_and_optimizer():
+def test_a_training_needs_four_checkpoints_of_weights_and_optimizer():
     need = training_need(**FULL_SIZE, probabilities=False)
-    assert need.bytes - SMALL_FILES_BYTES == 3 * 30_000_000 * 8
-    assert "3 checkpoints x 30,000,000 parameters x 8 B" in need.formula
+    assert need.bytes - SMALL_FILES_BYTES == 4 * 30_000_000 * 8
+    assert "4 checkpoints x 30,000,000 parameters x 8 B" in need.formula
 
 
 def test_probabilities_are_reckoned_for_every_validation_voxel_and_label():
@@ -28,7 +28,7 @@ def test_probabilities_are_reckoned_for_every_validation_voxel_and_label():
 
 def test_checkpoints_that_stand_will_be_replaced():
     need = training_need(**FULL_SIZE, probabilities=False, standing_bytes=700_000_000)
-    assert need.bytes - SMALL_FILES_BYTES == 20_000_000
+    assert need.bytes - SMALL_FILES_BYTES == 260_000_000
     assert "700.0 MB that stand" in need.formula
 
 

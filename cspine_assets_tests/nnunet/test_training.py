@@ -110,6 +110,15 @@ def test_a_torn_checkpoint_falls_back_to_an_older_one(copied):
     assert "checkpoint_latest.pth cannot be read" in heard[0].text
 
 
+def test_the_latest_but_one_is_taken_when_the_latest_is_torn(copied):
+    folder, _ = copied
+    (folder / "checkpoint_final.pth").unlink()
+    (folder / "checkpoint_latest.pth").write_bytes(b"half a file")
+    for name, epochs in (("previous", 7), ("best", 5)):
+        torch.save({"current_epoch": epochs}, folder / f"checkpoint_{name}.pth")
+    assert most_advanced(folder, lambda _: None) == ("previous", folder / "checkpoint_previous.pth")
+
+
 def test_the_best_checkpoint_is_taken_when_it_is_younger_than_the_latest(copied):
     folder, _ = copied
     (folder / "checkpoint_final.pth").unlink()

@@ -17,7 +17,15 @@ from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
 from cspine_assets.nnunet.disk import DiskNeed, require_free_disk, training_need
 from cspine_assets.nnunet.environment import PREPROCESSED
-from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, RECORD_FILE, SUMMARY, TrainingRecord, is_validated
+from cspine_assets.nnunet.fold_folder import (
+    FINAL_CHECKPOINT,
+    LATEST_CHECKPOINT,
+    PREVIOUS_CHECKPOINT,
+    RECORD_FILE,
+    SUMMARY,
+    TrainingRecord,
+    is_validated,
+)
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.profiles import TRAINER
 from cspine_assets.nnunet.training import ResumedFrom, TrainingOutcome, TrainRequest
@@ -29,7 +37,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS: dict[ResumedFrom, str] = {
     "final": FINAL_CHECKPOINT,
-    "latest": "checkpoint_latest.pth",
+    "latest": LATEST_CHECKPOINT,
+    "previous": PREVIOUS_CHECKPOINT,
     "best": "checkpoint_best.pth",
 }
 
@@ -51,6 +60,7 @@ def train(request: TrainRequest, emit: entry.Emit) -> TrainingOutcome:
     first_epoch = trainer.current_epoch
     if resumed_from != "final":
         trainer.run_training()
+    (folder / PREVIOUS_CHECKPOINT).unlink(missing_ok=True)  # as nnU-Net removes the latest: the final one stands
     probabilities = request.profile.export_validation_probabilities
     if resumed_from != "final" or not is_validated(folder, probabilities=probabilities):
         with nnunet_pools(request.profile.pools):

@@ -23,6 +23,7 @@ from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.files import written_aside
 from cspine_assets.nnunet.children.entry import Emit
 from cspine_assets.nnunet.disk import DiskFullError
+from cspine_assets.nnunet.fold_folder import LATEST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from cspine_assets.nnunet.messages import Beat, EpochFinished
 from cspine_assets.nnunet.profiles import Configuration, Profile, Recipe
 
@@ -112,14 +113,15 @@ class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no t
         self._draw(self.output_folder)
 
     def save_checkpoint(self, filename: str) -> None:
-        """Write aside and rename: ``torch.save`` alone leaves a torn file when it is interrupted.
+        """Write aside and rename, and keep the latest but one: an interrupted ``torch.save`` leaves a torn file.
 
         Raises:
             DiskFullError: It could not be written; what stood there is untouched.
         """
         try:
-            with written_aside(Path(filename)) as aside:
+            with written_aside(Path(filename), synced=True) as aside:
                 super().save_checkpoint(str(aside))
+                _keep_previous(Path(filename))
         except (OSError, RuntimeError) as error:  # torch raises a RuntimeError of its own when a write fails
             free_mb = shutil.disk_usage(self.output_folder).free / 1e6
             raise DiskFullError(
@@ -158,6 +160,11 @@ class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no t
             learning_rate=float(log["lrs"][number]),
             seconds=float(log["epoch_end_timestamps"][number] - log["epoch_start_timestamps"][number]),
         )
+
+
+def _keep_previous(checkpoint: Path) -> None:
+    if checkpoint.name == LATEST_CHECKPOINT and checkpoint.exists():
+        checkpoint.replace(checkpoint.with_name(PREVIOUS_CHECKPOINT))
 
 
 class RecipeTrainer(SupervisedTrainer):
