@@ -146,7 +146,7 @@ def _markdown(png: bytes) -> str:
 @patient_asset(
     HeaderFindings,
     deps=[Exams],
-    version="2",
+    version="3",
     kinds=("dicom",),
     backfill_policy=dg.BackfillPolicy.single_run(),
     source=lambda study, patient_id: volume_contents(study, str(patient_id)),

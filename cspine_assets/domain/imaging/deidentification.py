@@ -55,8 +55,17 @@ class HeaderFinding:
 
 
 _UNSHIFTED_MARKS: Final = frozenset({"MODIFIED", "REMOVED"})
-_TEXT_VRS: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UT", "PN", "AE", "UR", "UN"})
-_DATE_VRS: Final = frozenset({"DA", "DT"})
+_TEXT_VRS: Final = frozenset({"LO", "LT", "SH", "ST", "UC", "UT", "UR", "UN"})
+_DATE_VRS: Final = frozenset({"DA", "DT", "TM"})
+_WHO_AND_WHERE_VRS: Final = frozenset({"PN", "AE"})
+"""A person's name, and the name of a station in its network, whatever attribute it stands in."""
+
+_PATIENT_GROUP: Final = 0x0010
+"""Of attributes about the patient; one that no dictionary here knows yet is taken for a telling one."""
+
+_OLDEST_YEARS: Final = 89
+"""A greater age identifies (45 CFR 164.514 (b)(2)(i)(C)); up to it, age is a table's column like sex."""
+
 _DUMMY = re.compile(
     r"|anon\w*|removed|none|unknown|unspecified|deidentified|de-identified|n/?a|[x0*^._ -]+|not reported",
     re.I,
@@ -80,11 +89,13 @@ _LONGEST_TEXT_BYTES: Final = 4096
 def scan_headers(headers: Sequence[Header], *, pseudonyms: Sequence[str] = ()) -> tuple[HeaderFinding, ...]:
     """Lists the places in a series' headers that hold, or may hold, something about a person.
 
-    Listed are: attributes of the basic profile with a value other than a dummy; dates, unless the header says
-    that they were moved; comments; every private element; any other text with a date, an address or a number
-    in it, or with a word of the patient's own name or number; and the mark of burned-in annotation. UIDs are
-    not judged: a replaced one looks like any other. Faces and annotation inside the pixels are not looked
-    for.
+    Listed are: attributes of the basic profile with a value other than a dummy; names of persons and stations
+    wherever they stand; places by GPS; an age over 89; dates and times, unless the header says that they were moved;
+    comments; every private element; any other text with a date, an address or a number in it, or with a word of the
+    patient's own name or number; and the mark of burned-in annotation. UIDs and the number of a study are not judged:
+    a replaced one looks like any other. Sex, size and weight are not listed, nor are descriptions of what was done
+    unless they say more than that: the profile removes them, its options keep them, and studies need them. Faces and
+    annotation inside the pixels are not looked for.
 
     Args:
         headers: Of the instances of one series.
@@ -152,7 +163,9 @@ class _Scan:
     def _found(self, tag: BaseTag, element: Element, depth: int) -> Iterator[_Place]:
         keyword = keyword_for_tag(tag) or "unknown element"
         vr = _vr(element, tag)
-        if vr != "SQ":
+        if tag.group == _PATIENT_GROUP and not keyword_for_tag(tag):
+            kind = FindingKind.IDENTIFYING if element.value else None
+        elif vr != "SQ":
             kind = self._judge(keyword, vr, _decoded(_raw(element)))
         else:
             kind = FindingKind.IDENTIFYING if element.value and keyword in IDENTIFYING else None
@@ -168,8 +181,10 @@ class _Scan:
             kind = FindingKind.BURNED_IN if text.upper() == "YES" else None
         elif _DUMMY.fullmatch(text) or text.casefold() in self.pseudonyms:
             kind = None
-        elif keyword in IDENTIFYING:
+        elif keyword in IDENTIFYING or vr in _WHO_AND_WHERE_VRS or keyword.startswith("GPS"):
             kind = FindingKind.IDENTIFYING
+        elif vr == "AS":
+            kind = FindingKind.IDENTIFYING if _is_over_the_oldest(text) else None
         elif vr in _DATE_VRS:
             kind = None if self.dates_moved else FindingKind.DATE
         elif keyword in FREE_TEXT or (vr in _TEXT_VRS and self._speaks(text)):
@@ -192,6 +207,12 @@ def _own_words(elements: Mapping[int, Element], pseudonyms: frozenset[str]) -> f
         if text.casefold() not in pseudonyms and not _DUMMY.fullmatch(text):
             words |= {word.casefold() for word in re.split(r"[^\w]+", text) if len(word) >= 4}
     return frozenset(words)
+
+
+def _is_over_the_oldest(age: str) -> bool:
+    """Whether an age string of the standard, such as ``092Y``, says more than 89 years."""
+    years = re.fullmatch(r"(\d+)Y", age)
+    return years is not None and int(years[1]) > _OLDEST_YEARS
 
 
 def _dates_moved(elements: Mapping[int, Element]) -> bool:

@@ -107,7 +107,7 @@ class HeaderFindings(Table):
     tag: Text = column("DICOM tag, such as (0010,0010)")
     keyword: Text = column("The standard's name of the element, or what is known of a private one")
     kind: Text = column(
-        "identifying, date, free_text (comments, or text that names the patient), private, or burned_in",
+        "identifying, date (times too), free_text (comments, or text that names the patient), private, or burned_in",
         isin=("identifying", "date", "free_text", "private", "burned_in"),
     )
     instance_count: Integer = column("Instances of the series with it", ge=1)

@@ -4,6 +4,8 @@ import logging
 import warnings
 
 import pytest
+from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as basic_profile
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -52,6 +54,11 @@ def test_a_finding_names_tag_keyword_and_count_but_no_value(tmp_path):
         ({"SeriesDescription": "sag t2 2019-02-03"}, "SeriesDescription", FindingKind.FREE_TEXT),
         ({"ProtocolName": "call jane@example.org"}, "ProtocolName", FindingKind.FREE_TEXT),
         ({"BurnedInAnnotation": "YES"}, "BurnedInAnnotation", FindingKind.BURNED_IN),
+        ({"StudyTime": "101500"}, "StudyTime", FindingKind.DATE),
+        ({"PatientAge": "090Y"}, "PatientAge", FindingKind.IDENTIFYING),
+        ({"ROIInterpreter": "Doe^John"}, "ROIInterpreter", FindingKind.IDENTIFYING),
+        ({"StationAETitle": "MR_WEST"}, "StationAETitle", FindingKind.IDENTIFYING),
+        ({"GPSLatitude": [36, 0, 6]}, "GPSLatitude", FindingKind.IDENTIFYING),
     ],
 )
 def test_what_identifies_is_found(values, keyword, kind, tmp_path):
@@ -64,7 +71,9 @@ def test_what_identifies_is_found(values, keyword, kind, tmp_path):
         {"PatientName": "Anonymous"},
         {"InstitutionName": ""},
         {"StudyDate": "20190203", "LongitudinalTemporalInformationModified": "MODIFIED"},
+        {"StudyTime": "101500", "LongitudinalTemporalInformationModified": "MODIFIED"},
         {"SeriesDescription": "t2_tse_sag 1.5 mm"},
+        {"PatientAge": "089Y", "PatientSex": "F", "PatientSize": "1.7", "PatientWeight": "70"},
         {"BurnedInAnnotation": "NO"},
     ],
 )
@@ -75,6 +84,52 @@ def test_what_does_not_identify_is_no_finding(values, tmp_path):
 def test_the_patients_name_is_recognized_in_another_text(tmp_path):
     found = scan(tmp_path, setter(PatientName="Miller^Jane", StudyDescription="spine miller follow up"))
     assert ("StudyDescription", FindingKind.FREE_TEXT) in [(f.keyword, f.kind) for f in found]
+
+
+TELLING = {"DA": "20190203", "TM": "101500", "DT": "20190203101500", "AS": "092Y", "DS": "1.5", "IS": "1", "US": 1}
+UNLISTED = {
+    # sizes and states that the standard's option keeps, and codes that hold no free word
+    *("PatientSize", "PatientWeight", "PregnancyStatus", "SmokingStatus", "PatientSex", "PatientSexNeutered"),
+    *("LensSpecification", "ReasonForTheAttributeModification", "InstanceOriginStatus"),
+    # bytes without a text in them
+    *("CertificateOfSigner", "CertifiedTimestamp", "DataSetTrailingPadding", "DeviceSettingDescription"),
+    *("EncapsulatedDocument", "FlowIdentifier", "FrameOriginTimestamp", "MAC", "MakerNote"),
+    *("NonconformingDataElementValue", "SelectorOBValue", "SourceIdentifier"),
+}
+"""Of the basic profile, apart from UIDs: what the scan passes over, and why."""
+
+
+def telling_element(tag):
+    """An element with something of Jane Miller in it."""
+    vr = dictionary_VR(tag) if dictionary_has_tag(tag) else "LO"
+    if vr == "SQ":
+        item = Dataset()
+        item.PatientComments = "seen by J. Miller"
+        return vr, Sequence([item])
+    return vr, TELLING.get(vr, b"Miller" if vr in {"OB", "UN"} else "Miller")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_every_attribute_of_the_basic_profile_is_found_where_it_speaks_of_the_patient(tmp_path):
+    tags = {(group << 16) + element for group, element in (tag for tag in basic_profile.ALL_TAGS if len(tag) == 2)}
+    judged = {tag for tag in tags if (tag >> 16) > 2 and not (dictionary_has_tag(tag) and dictionary_VR(tag) == "UI")}
+    assert len(judged) > 500
+
+    def change(instance):
+        for tag in judged:
+            instance.add_new(tag, *telling_element(tag))
+        instance.PatientName = "Miller^Jane"
+
+    found = {finding.tag for finding in scan(tmp_path, change, count=1)}
+    passed_over = {
+        keyword_for_tag(tag) or f"{tag:08X}"
+        for tag in judged
+        if f"({tag >> 16:04X},{tag & 0xFFFF:04X})" not in found
+        and not (dictionary_has_tag(tag) and dictionary_VR(tag) == "SQ")
+    }
+    assert passed_over == UNLISTED
+    inside = next(f for f in scan(tmp_path, change, count=1) if f.keyword == "PatientComments")
+    assert inside.kind == FindingKind.FREE_TEXT
 
 
 def test_a_name_inside_a_sequence_is_found(tmp_path):
