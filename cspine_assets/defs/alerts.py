@@ -144,7 +144,7 @@ def email_sensors(email: Email | None) -> list[dg.SensorDefinition]:
             email_subject_fn=lambda context: f"cspine-assets: {context.dagster_run.job_name} has failed",
             email_body_fn=lambda context: run_failed(context.dagster_run).text + " See its page for the reason.",
             smtp_host=email.smtp_host,
-            smtp_port=email.smtp_port,
+            smtp_port=email.port,
             smtp_type=email.security,
             smtp_user=email.user,
             default_status=dg.DefaultSensorStatus.RUNNING,

@@ -40,7 +40,7 @@ class Email(_Settings):
         sender: Address that mails come from.
         receivers: Addresses that they go to.
         smtp_host: Mail server.
-        smtp_port: Its port.
+        smtp_port: Its port; None for the usual one, 465 with SSL and 587 with STARTTLS.
         security: How the connection is made safe.
         user: Name to log in with; the sender's address by default.
     """
@@ -48,9 +48,14 @@ class Email(_Settings):
     sender: str
     receivers: list[str] = Field(min_length=1)
     smtp_host: str
-    smtp_port: int = 465
+    smtp_port: int | None = None
     security: Literal["SSL", "STARTTLS"] = "SSL"
     user: str | None = None
+
+    @property
+    def port(self) -> int:
+        """The port to connect to."""
+        return self.smtp_port or {"SSL": 465, "STARTTLS": 587}[self.security]
 
 
 class Alerts(_Settings):

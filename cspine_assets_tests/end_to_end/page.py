@@ -1,0 +1,75 @@
+"""The Dagster page of a home as a browser asks it: queries, and work that is started."""
+
+import json
+import socket
+import subprocess
+import urllib.request
+from dataclasses import dataclass
+
+LAUNCH = """
+mutation($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that answers."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def ask(self, query: str, **variables: object) -> dict:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["data"]
+
+    def launch(self, path: list[str], tags: dict[str, str]) -> str:
+        """Starts an asset, or the partitions of it that the tags name, and returns the run."""
+        return self._launch({"pipelineName": "__ASSET_JOB", "assetSelection": [{"path": path}]}, {}, tags)
+
+    def launch_job(self, name: str, config: dict | None = None) -> str:
+        """Starts a job, as from its launchpad, and returns the run."""
+        return self._launch({"pipelineName": name}, config or {}, {})
+
+    def _launch(self, selected: dict, config: dict, tags: dict[str, str]) -> str:
+        params = {
+            "selector": {
+                "repositoryName": "__repository__",
+                "repositoryLocationName": "cspine_assets",
+                **selected,
+            },
+            "mode": "default",
+            "runConfigData": config,
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        launched = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        return launched["run"]["runId"]
+
+    def status(self, run_id: str) -> str:
+        return self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)[
+            "runOrError"
+        ]["status"]
+
+    def answers(self) -> bool:
+        """Whether the page is up, and has loaded the definitions."""
+        try:
+            entries = self.ask("{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }")
+        except OSError:
+            return False
+        return [entry["loadStatus"] for entry in entries["workspaceOrError"]["locationEntries"]] == ["LOADED"]
