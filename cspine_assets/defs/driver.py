@@ -43,6 +43,7 @@ from cspine_assets.domain.tables.benchmark import ExternalPredictions
 from cspine_assets.domain.workers import each_in_workers
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+MAX_RETRIES_TAG = "dagster/max_retries"
 DRIVER_TAG = "cspine/driver"
 COUNT_EVERY_S = 2.0
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -141,6 +142,7 @@ class _Task:
             DRIVER_TAG: f"{socket.gethostname()}:{os.getpid()}",
             EVALUATION_TAG: self.order.evaluation_id or self.own_id,
             BEGAN_TAG: str(self.began),
+            MAX_RETRIES_TAG: "0",  # whoever called the driver calls it again, not the daemon
             **({FORCE_TAG: "true"} if self.order.force else {}),
         }
 

@@ -14,6 +14,9 @@ from cspine_assets.nnunet.settings import read_settings
 GPU_POOL = "gpu"
 """Trainings and predictions take a slot of it; it has as many as there are places to lease on devices."""
 
+CRASH_RETRIES = 3
+"""How often a run whose process was killed is started again by itself; one that kills its process anew is given up."""
+
 TICK_DAYS = {"skipped": 7, "success": LOG_DAYS, "failure": LOG_DAYS, "started": LOG_DAYS}
 """Days that ticks are kept, by how they ended; a sensor skips a thousand times a day."""
 
@@ -27,7 +30,10 @@ def instance_settings(slots: int) -> dict[str, object]:
             "runs": {"max_concurrent_runs": max(2, slots)},
             "pools": {"granularity": "op", "default_limit": 1},
         },
-        "run_monitoring": {"enabled": True, "start_timeout_seconds": 300},
+        # the slots of a run that was killed alone: Dagster keeps them for it for ever otherwise
+        "run_monitoring": {"enabled": True, "start_timeout_seconds": 300, "free_slots_after_run_end_seconds": 60},
+        # what was killed is started again; what failed by its own doing waits until something changes
+        "run_retries": {"enabled": True, "max_retries": CRASH_RETRIES, "retry_on_asset_or_op_failure": False},
         # ticks only: open-source Dagster keeps what steps print for ever (``housekeeping`` prunes it), and events must
         # stay, since the data versions that tell stale from fresh are among them
         "retention": {name: {"purge_after_days": TICK_DAYS} for name in ("sensor", "schedule", "auto_materialize")},

@@ -5,7 +5,8 @@ import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
-from cspine_assets.defs.instance import GPU_POOL, TICK_DAYS, open_instance
+from cspine_assets.defs.driver import MAX_RETRIES_TAG
+from cspine_assets.defs.instance import CRASH_RETRIES, GPU_POOL, TICK_DAYS, open_instance
 from cspine_assets.domain.home import Home
 
 
@@ -15,11 +16,37 @@ def test_the_written_settings_are_those_that_dagster_goes_by(instance: dg.Dagste
     assert queue.pool_config.default_pool_limit == 1
     assert instance.event_log_storage.get_concurrency_info(GPU_POOL).slot_count >= 1
     assert instance.run_monitoring_enabled
+    assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
+    assert (instance.run_retries_enabled, instance.run_retries_max_retries) == (True, CRASH_RETRIES)
     assert not instance.telemetry_enabled
     for kind in (InstigatorType.SENSOR, InstigatorType.SCHEDULE, InstigatorType.AUTO_MATERIALIZE):
         kept = instance.get_tick_retention_settings(kind)
         assert {status.value.lower(): days for status, days in kept.items()} == TICK_DAYS
     assert (home.dagster / "dagster.yaml").exists()
+
+
+@dg.op
+def _fail():
+    raise dg.Failure("no mask")
+
+
+@dg.job
+def failing():
+    _fail()
+
+
+def test_a_run_that_was_killed_is_started_again_and_one_that_failed_by_its_own_doing_is_not(
+    instance: dg.DagsterInstance,
+):
+    killed, driven = (
+        instance.create_run_for_job(failing, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        for tags in ({}, {MAX_RETRIES_TAG: "0"})
+    )
+    for run in (killed, driven):
+        instance.report_run_failed(run)
+    failed = failing.execute_in_process(instance=instance, raise_on_error=False).dagster_run
+    retried = [instance.get_run_by_id(run.run_id).tags["dagster/will_retry"] for run in (killed, driven, failed)]
+    assert retried == ["true", "false", "false"]
 
 
 def test_settings_that_stand_are_the_users(home: Home):

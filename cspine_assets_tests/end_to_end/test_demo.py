@@ -7,13 +7,10 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -46,6 +43,7 @@ from cspine_assets.nnunet.postprocessing import keep_largest
 from cspine_assets.nnunet.prediction import Predictor, mask_path
 from cspine_assets_tests.end_to_end.by_itself import FRESHNESS, Finished, finished_runs, switch, take_away
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
+from cspine_assets_tests.end_to_end.page import Page, free_port
 from cspine_assets_tests.end_to_end.stock_commands import stock_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -332,60 +330,9 @@ def _stages(result) -> list[str]:
     return event.event_specific_data.metadata["stages"].value
 
 
-LAUNCH = """
-mutation($params: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $params) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page that answers."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-
-    def ask(self, query: str, **variables: object) -> dict:
-        body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["data"]
-
-    def launch(self, path: list[str], tags: dict[str, str]) -> str:
-        selector = {
-            "repositoryName": "__repository__",
-            "repositoryLocationName": "cspine_assets",
-            "pipelineName": "__ASSET_JOB",
-            "assetSelection": [{"path": path}],
-        }
-        params = {
-            "selector": selector,
-            "mode": "default",
-            "runConfigData": {},
-            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
-        }
-        launched = self.ask(LAUNCH, params=params)["launchPipelineExecution"]
-        assert launched["__typename"] == "LaunchRunSuccess", launched
-        return launched["run"]["runId"]
-
-    def status(self, run_id: str) -> str:
-        return self.ask("query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id)[
-            "runOrError"
-        ]["status"]
-
-
 @pytest.fixture(scope="module")
 def page(demo: DemoRun) -> Iterator[Page]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # the schedule of the page's tests; it fires once a person, or a test, switches it on
     (demo.home.root / AUTOMATION_FILE).write_text("reevaluation: {cron: '* * * * *', time_zone: Europe/Berlin}\n")
     log = (demo.home.logs / "page.log").open("wb")
@@ -398,7 +345,7 @@ def page(demo: DemoRun) -> Iterator[Page]:
     )
     opened = Page(port, process)
     try:
-        assert within(400, lambda: _answers(opened)), (demo.home.logs / "page.log").read_text()
+        assert within(400, opened.answers), (demo.home.logs / "page.log").read_text()
         yield opened
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -526,14 +473,6 @@ def _patients():
     from cspine_assets.domain.tables.cohort import Patients
 
     return Patients
-
-
-def _answers(page: Page) -> bool:
-    try:
-        entries = page.ask("{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }")
-    except OSError:
-        return False
-    return [entry["loadStatus"] for entry in entries["workspaceOrError"]["locationEntries"]] == ["LOADED"]
 
 
 def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRun, instance: dg.DagsterInstance):
