@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from cspine_assets.nnunet.messages import Frozen
 
@@ -66,7 +68,8 @@ class SmallNetwork(Frozen):
 
     Attributes:
         base_features: Channels of the first stage; each stage doubles them.
-        stages: Number of resolution stages.
+        stages: Number of resolution stages; with two, nnU-Net's weights of its losses are 0 / 0, and all
+            that it learns is not a number.
         convolutions: Per stage, in the encoder and in the decoder.
         max_patch_size: Upper limit per axis of the planned patch, slices first for 3d.
         batch_size: Patches per iteration.
@@ -74,7 +77,7 @@ class SmallNetwork(Frozen):
     """
 
     base_features: int
-    stages: int
+    stages: Annotated[int, Field(ge=3)]
     convolutions: int
     max_patch_size: tuple[int, ...]
     batch_size: int

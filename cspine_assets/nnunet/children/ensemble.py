@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from numpy.typing import NDArray
 
 from cspine_assets.nnunet.children.pulse import Pulse
+from cspine_assets.nnunet.children.resampling import FrugalConfiguration, SliceMemo
+from cspine_assets.nnunet.children.sliding_window import BeatingPredictor
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.prediction import Model, PredictionCase, Predictor, PredictRequest
 from cspine_assets.nnunet.profiles import Configuration
@@ -51,7 +51,8 @@ class LoadedModels:
 
     def __init__(self, request: PredictRequest, pulse: Pulse) -> None:
         self._pulse = pulse
-        self._predictors = [(model.configuration, _load(model, request, pulse)) for model in request.models]
+        memo = SliceMemo()
+        self._predictors = [(model.configuration, _load(model, request, pulse, memo)) for model in request.models]
 
     def predict(self, case: PredictionCase) -> Iterator[PredictedMask]:
         """The masks of one volume, first the configurations', then the ensemble's if there are two."""
@@ -71,20 +72,8 @@ class LoadedModels:
             yield PredictedMask(Predictor.ENSEMBLE, mask, total, first.properties, writer)
 
 
-class _BeatingPredictor(nnUNetPredictor):  # type: ignore[misc]  # nnU-Net has no types
-    """nnU-Net's predictor, with a sign of life at every tile."""
-
-    pulse: Pulse
-
-    @torch.inference_mode()
-    def _internal_maybe_mirror_and_predict(self, x: torch.Tensor) -> torch.Tensor:
-        self.pulse.beat()
-        tile: torch.Tensor = super()._internal_maybe_mirror_and_predict(x)
-        return tile
-
-
-def _load(model: Model, request: PredictRequest, pulse: Pulse) -> _BeatingPredictor:
-    predictor = _BeatingPredictor(
+def _load(model: Model, request: PredictRequest, pulse: Pulse, memo: SliceMemo) -> BeatingPredictor:
+    predictor = BeatingPredictor(
         tile_step_size=request.settings.step_size,
         use_gaussian=True,
         use_mirroring=not request.settings.disable_tta,
@@ -94,10 +83,11 @@ def _load(model: Model, request: PredictRequest, pulse: Pulse) -> _BeatingPredic
     )
     predictor.pulse = pulse
     predictor.initialize_from_trained_model_folder(str(model.model_folder), model.folds, FINAL_CHECKPOINT)
+    predictor.configuration_manager = FrugalConfiguration(predictor.configuration_manager.configuration, memo)
     return predictor
 
 
-def _predict(predictor: _BeatingPredictor, name: Configuration, case: PredictionCase, pulse: Pulse) -> _Part:
+def _predict(predictor: BeatingPredictor, name: Configuration, case: PredictionCase, pulse: Pulse) -> _Part:
     configuration = predictor.configuration_manager
     pulse.stage(case.case_id, f"reading and preprocessing for {name}")
     data, _, properties = configuration.preprocessor_class(verbose=False).run_case(
@@ -105,7 +95,6 @@ def _predict(predictor: _BeatingPredictor, name: Configuration, case: Prediction
     )
     pulse.stage(case.case_id, f"the networks of {name}")
     logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu().numpy()
-    compute_gaussian.cache_clear()
     pulse.stage(case.case_id, f"{name} back to the grid of the scan")
     mask, probabilities = convert_predicted_logits_to_segmentation_with_correct_shape(
         logits,
