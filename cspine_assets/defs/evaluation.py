@@ -36,14 +36,18 @@ from cspine_assets.domain.tables.evaluation import (
     SummaryOnTest,
 )
 from cspine_assets.domain.tables.imaging import Masks
+from cspine_assets.domain.tables.nnunet import RawDataset
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles
 
-_SCORED = (ExamPredictions, FoldEnsembles, Masks, AnnotationProvenance, Splits)
+_SCORED = (ExamPredictions, FoldEnsembles, RawDataset, Masks, AnnotationProvenance, Splits)
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Reference and prediction of every scored exam and predictor: cross-validation and test set together."""
+    """Reference and prediction of every scored exam and predictor: cross-validation and test set together.
+
+    A fold is one of the split that the models learned from, which the cohort's may have outgrown since.
+    """
 
     rows: pd.DataFrame
 
@@ -56,11 +60,14 @@ class _Pairs:
             predicted["fold"] = pd.array([None] * len(predicted), dtype="Int64")
         references = study.read(Masks).query("status == 'ok'")[["exam_id", "path"]]
         provenance = study.read(AnnotationProvenance)[["exam_id", "provenance"]]
-        splits = study.read(Splits)[["exam_id", "split_sha256"]]
+        splits = [
+            study.read(table)[["exam_id", "split_sha256"]].assign(set=name)
+            for table, name in ((Splits, "test"), (RawDataset, "cv"))
+        ]
         rows = (
             predicted.merge(references, on="exam_id", suffixes=("", "_reference"))
             .merge(provenance, on="exam_id")
-            .merge(splits, on="exam_id")
+            .merge(pd.concat(splits), on=["exam_id", "set"])
         )
         return cls(rows.sort_values(["exam_id", "predictor"]))
 

@@ -9,13 +9,15 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from cspine_assets.definitions import defs
+from cspine_assets.defs import jobs
 from cspine_assets.defs.attention import at_work
 from cspine_assets.defs.automation import SETTINGS_FILE, Reevaluation, read_automation
 from cspine_assets.defs.io import asset_key
-from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluated, take_in
+from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluate, reevaluated, take_in
 from cspine_assets.defs.resources import StudyResource
 from cspine_assets.defs.schedules import reevaluation_schedule
 from cspine_assets.defs.sensors import new_data, new_external_predictions, new_models
+from cspine_assets.defs.stages import Order
 from cspine_assets.defs.writer import is_held, sole_writer
 from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home
@@ -170,3 +172,21 @@ def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
     (home.root / SETTINGS_FILE).write_text(text)
     with pytest.raises(HomeError, match=SETTINGS_FILE):
         read_automation(home)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_reevaluation_is_forced_by_its_configuration_and_not_otherwise(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, force: bool
+):
+    orders: list[Order] = []
+    monkeypatch.setattr(jobs, "models_stand", lambda _study: True)
+    monkeypatch.setattr(jobs, "refuse_leak", lambda _study: None)
+    monkeypatch.setattr(jobs, "carry_out", lambda order, *_, **__: orders.append(order) or [])
+    result = reevaluate.execute_in_process(
+        instance=instance,
+        resources={"study": StudyResource(home=str(home.root))},
+        run_config={"ops": {"reevaluate_study": {"config": {"force": force}}}},
+    )
+    assert [(order.force, order.retry_failed) for order in orders] == [(force, force)]
+    assert orders[0].tables == reevaluated()
+    assert orders[0].evaluation_id == result.run_id

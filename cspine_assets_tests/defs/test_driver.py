@@ -47,10 +47,16 @@ def mend(archives: list[Path]) -> None:
         archive.with_suffix(".good").replace(archive)
 
 
-def test_a_second_call_makes_nothing(home: Home, instance: dg.DagsterInstance):
+def test_a_second_call_makes_nothing_and_a_forced_one_everything(home: Home, instance: dg.DagsterInstance):
     first = materialize(home, instance=instance, schemas=BEFORE_MODELS)
     assert made(first)["imaging.volumes"] == 8
     assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+
+    standing = {path: path.stat().st_mtime_ns for path in (home.lake.root / "imaging").rglob("*.parquet")}
+    forced = made(materialize(home, instance=instance, schemas=("imaging",), force=True))
+    assert forced == dict.fromkeys(("imaging.header_findings", "imaging.volumes", "imaging.masks"), 8)
+    assert len(standing) == 3 * 8
+    assert all(path.stat().st_mtime_ns > before for path, before in standing.items())
 
 
 def test_patients_are_known_before_anything_is_cut_by_them():
