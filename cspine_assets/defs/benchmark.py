@@ -39,6 +39,7 @@ from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, TrainedFolds
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions
 
+MOST_DROPS = 20
 _SAID = ["predictor_provenance", "predictor_settings"]
 _SOFTWARE = ("cspine-assets", "dagster", "nnunetv2", "numpy", "pandas", "scipy", "torch")
 
@@ -258,20 +259,46 @@ def _reasons(bad: pd.DataFrame) -> list[str]:
 
 @dg.asset_check(
     asset=asset_key(History),
-    description="No predictor is worse than at its last evaluation on the same exams by more than bootstrap noise.",
+    description="No predictor is worse than at its last evaluation on the same exams: yellow beyond bootstrap noise, "
+    "red beyond `too_much` of automation.yaml as well.",
 )
 def no_drop(study: StudyResource) -> dg.AssetCheckResult:
     """Yellow for a drop beyond noise; red for one that is also larger than the share set for the home."""
     opened = study.open()
     limit = opened.automation.too_much
-    drops = find_drops(opened.home.lake.read(History), too_much=limit)
+    drops = sorted(find_drops(opened.home.lake.read(History), too_much=limit), key=lambda drop: not drop.large)
+    large = sum(drop.large for drop in drops)
     return dg.AssetCheckResult(
         passed=not drops,
-        severity=dg.AssetCheckSeverity.ERROR if any(drop.large for drop in drops) else dg.AssetCheckSeverity.WARN,
-        metadata={"too_much": limit, "drops": dg.MetadataValue.json([_drop_text(drop) for drop in drops[:20]])},
+        severity=dg.AssetCheckSeverity.ERROR if large else dg.AssetCheckSeverity.WARN,
+        description=f"{len(drops)} means are worse than before by more than noise, {large} of them by more than "
+        f"{limit:.0%}."
+        if drops
+        else "Nothing is worse than before by more than noise.",
+        metadata={
+            "worse_than_noise": len(drops),
+            "too_much_worse": large,
+            # a number would be plotted over time
+            "too_much": f"{limit:.0%} of the mean before",
+            **({"drops": _drop_table(drops[:MOST_DROPS])} if drops else {}),
+        },
     )
 
 
-def _drop_text(drop: Drop) -> str:
-    subject = f"{drop.predictor}, {drop.set_name}, {drop.structure}, {drop.metric}"
-    return f"{subject}: mean {drop.before:.4g} before, {drop.now:.4g} now; noise {drop.noise:.2g}"
+def _drop_table(drops: list[Drop]) -> dg.TableMetadataValue:
+    """Returns drops as the page shows a table without a click."""
+    shown = [
+        {
+            "predictor": drop.predictor,
+            "set": drop.set_name,
+            "structure": drop.structure,
+            "metric": drop.metric,
+            "mean_before": f"{drop.before:.4g}",
+            "mean_now": f"{drop.now:.4g}",
+            "change": f"{(drop.now - drop.before) / abs(drop.before):+.1%}" if drop.before else "",
+            "noise": f"{drop.noise:.2g}",
+            "too_much": "yes" if drop.large else "",
+        }
+        for drop in drops
+    ]
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown])

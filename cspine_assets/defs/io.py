@@ -4,6 +4,7 @@ An asset module states its table, what it needs and a function that makes rows; 
 asset stands here. What rows mean belongs to the domain, and which of them to make to the driver.
 """
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -158,7 +159,7 @@ def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str])
         "name": name,
         "key_prefix": schema,
         "group_name": schema,
-        "description": f"{table.comment()}\n\n{make.__doc__ or ''}".strip(),
+        "description": f"{table.comment()}\n\n{inspect.getdoc(make) or ''}".strip(),
         "deps": [_dependency(parent, described) for parent in described.deps],
         "owners": list(OWNERS),
         "kinds": set(kinds),

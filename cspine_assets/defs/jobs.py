@@ -6,6 +6,7 @@ Add a job when several assets have to be made together and in order. What is sta
 from collections.abc import Callable
 
 import dagster as dg
+from pydantic import Field
 
 from cspine_assets.defs.driver import StageReport, Watcher, carry_out, confirm
 from cspine_assets.defs.fingerprints import Fingerprints
@@ -28,15 +29,12 @@ TRAINING = frozenset({RawDataset, Plans, TrainedFolds})
 
 
 class WorkConfig(dg.Config):
-    """What a piece of work is asked for.
+    """What a piece of work is asked for; the launchpad shows each field with its description."""
 
-    Attributes:
-        force: Make everything anew, also what is up to date.
-        wait_minutes: How long to wait for another writer, such as a person's `cspine materialize`.
-    """
-
-    force: bool = False
-    wait_minutes: float = 60
+    force: bool = Field(default=False, description="Make everything anew, also what is up to date.")
+    wait_minutes: float = Field(
+        default=60, description="How long to wait for another writer, such as a person's `cspine materialize`."
+    )
 
 
 def reevaluated() -> frozenset[type[Table]]:

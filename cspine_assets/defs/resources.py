@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from cspine_assets.defs.automation import AutomationSettings, read_automation
 from cspine_assets.domain.cohort.source import Source, find_source
@@ -149,7 +150,7 @@ class Study:
 class StudyResource(dg.ConfigurableResource[Study]):
     """Gives assets the study; its home comes from here or from CSPINE_HOME."""
 
-    home: str = ""
+    home: str = Field(default="", description="Folder of the study; where empty, CSPINE_HOME says it.")
 
     def open(self, choices: Mapping[str, object] | None = None) -> Study:
         """Returns the study of the configured home.

@@ -31,6 +31,8 @@ def test_every_asset_says_what_it_is(graph):
     for key in graph.materializable_asset_keys:
         node = graph.get(key)
         assert node.description, key
+        # the page shows an indented paragraph as code
+        assert not any(line.startswith(" ") for line in node.description.splitlines()), key
         assert node.group_name == key.path[0], key
         assert node.kinds, key
         assert list(node.owners) == ["team:cspine-assets"], key
