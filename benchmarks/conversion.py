@@ -28,10 +28,7 @@ from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.nifti_header import without_free_text
 from cspine_assets.domain.imaging.outcome import Converted
 from cspine_assets.domain.imaging.sources import SeriesRequest
-from cspine_assets.domain.phantom.cohort import write_cohort
-from cspine_assets.domain.phantom.settings import CohortSettings
 
-COHORT = CohortSettings(patients=7, seed=1, matrix=448, slices_min=15, slices_max=15)
 PUBLISHED_ROUNDS, ROUNDS = 4, 48
 """Every series is converted so often, over what stood there. A shell call costs the same whichever it is; our
 processes start once for a cohort, so there must be enough series for their start to weigh as it does there."""
@@ -136,9 +133,14 @@ def different_files(ones: Path, others: Path) -> int:
 
 def main() -> None:
     """Writes the phantom, converts it in every way, and prints what a series costs."""
+    # every worker process imports this module anew, and no worker needs a phantom
+    from cspine_assets.domain.phantom.cohort import write_cohort  # noqa: PLC0415
+    from cspine_assets.domain.phantom.settings import CohortSettings  # noqa: PLC0415
+
+    cohort = CohortSettings(patients=7, seed=1, matrix=448, slices_min=15, slices_max=15)
     with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
         root = Path(folder)
-        write_cohort(root / "download", COHORT)
+        write_cohort(root / "download", cohort)
         zips = sorted((root / "download").rglob("case_image/**/*.zip"))
         for path in zips:
             with zipfile.ZipFile(path) as archive:

@@ -42,7 +42,8 @@ def convert(
 def _json(volume: ConvertedVolume, out: Path) -> str:
     import json
 
-    from cspine_assets.domain.imaging.outcome import Converted, finding_rows, volume_row
+    from cspine_assets.domain.imaging.outcome import Converted
+    from cspine_assets.domain.imaging.rows import finding_rows, volume_row
 
     outcome = Converted(volume)
     return json.dumps({"volume": volume_row(outcome, out), "header_findings": finding_rows(outcome)}, indent=2)
@@ -54,7 +55,8 @@ def _row_table(volume: ConvertedVolume, out: Path) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from cspine_assets.domain.imaging.outcome import Converted, volume_row
+    from cspine_assets.domain.imaging.outcome import Converted
+    from cspine_assets.domain.imaging.rows import volume_row
     from cspine_assets.domain.tables.base import column_names
     from cspine_assets.domain.tables.imaging import Volumes
 

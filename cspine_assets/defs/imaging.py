@@ -29,7 +29,8 @@ from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.mask_batch import CheckedMask, MaskTask, each_checked
 from cspine_assets.domain.imaging.masks import mask_rows
 from cspine_assets.domain.imaging.opening import open_series
-from cspine_assets.domain.imaging.outcome import Failed, Outcome, Scanned, header_finding_rows, volume_rows
+from cspine_assets.domain.imaging.outcome import Failed, Outcome, Scanned
+from cspine_assets.domain.imaging.rows import header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, volume_path
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png

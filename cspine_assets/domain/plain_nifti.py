@@ -96,7 +96,12 @@ def read_plain_nifti(path: Path, scratch: Scratch) -> PlainNifti | None:
         raise GeometryError(f"{path}: expected a NIfTI file, there is none.") from error
     except OSError as error:
         raise GeometryError(f"{path}: expected a NIfTI file, it cannot be read ({error}).") from error
-    return None if content is None or len(content) < _FIRST_VOXEL else _parse(content)
+    return None if content is None else view_plain_nifti(content)
+
+
+def view_plain_nifti(content: bytes | memoryview) -> PlainNifti | None:
+    """Returns the volume in a file's inflated bytes, nothing copied, or None as ``read_plain_nifti`` does."""
+    return None if len(content) < _FIRST_VOXEL else _parse(memoryview(content))
 
 
 def _content(path: Path, scratch: Scratch) -> memoryview | None:

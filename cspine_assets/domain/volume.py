@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
-from cspine_assets.domain.plain_nifti import Scratch, read_plain_nifti
+from cspine_assets.domain.plain_nifti import Scratch, read_plain_nifti, view_plain_nifti
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -135,6 +135,15 @@ def read_volume(path: Path) -> Volume:
     except (OSError, EOFError, ValueError) as error:
         raise GeometryError(f"{path}: expected a whole NIfTI, the voxels cannot be read ({error}).") from error
     return Volume(array, Geometry(tuple(image.shape), np.asarray(image.affine, dtype=np.float64)))
+
+
+def view_volume(content: bytes | memoryview) -> Volume | None:
+    """Returns the scan in the bytes of an inflated NIfTI, nothing copied; None where only ``read_volume`` knows more.
+
+    ``read_volume`` gives the same and takes three times as long, most of it for one call each of many functions.
+    """
+    plain = view_plain_nifti(content)
+    return None if plain is None else Volume(plain.array, Geometry(plain.array.shape, plain.affine))
 
 
 def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:

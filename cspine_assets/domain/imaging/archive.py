@@ -19,11 +19,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from cspine_assets.domain.imaging.compression import checksum, inflate_raw
+from cspine_assets.domain.imaging.folders import DICOM_MARK, MARK_OFFSET, instances_alone
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_DICOM_MAGIC = b"DICM"
-_DICOM_MAGIC_OFFSET = 128
 _NAME_LENGTHS = 26
 """Where the lengths of name and extra field stand in a member's own header."""
 
@@ -65,9 +64,9 @@ class StagedSeries:
     """A series laid out for reading.
 
     Attributes:
-        folder: Holds the instances and nothing else.
-        files: The instances, ``00001.dcm`` onwards in the order of the source; no name of the source
-            survives, as file names may hold a patient's name.
+        folder: Holds the instances and nothing else; a link to the source where that does so itself.
+        files: The instances, in the order of the source, ``00001.dcm`` onwards: file names may hold a patient's name,
+            so none survives unless it is a running number or a UID.
         ignored_count: Members that are no DICOM and do not call themselves so, such as a licence.
     """
 
@@ -121,6 +120,8 @@ def stage_series(
             encrypted, or is called ``.dcm`` and is none; or a limit is passed.
     """
     staging = _Staging(subject or source.name, folder, limits or ArchiveLimits())
+    if source.is_dir() and _link_whole(source.resolve(), staging):
+        return StagedSeries(folder, tuple(staging.files), ignored_count=0)
     folder.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         _stage_folder(source, staging)
@@ -136,6 +137,23 @@ def stage_series(
     return StagedSeries(folder, tuple(staging.files), staging.ignored_count)
 
 
+def _link_whole(source: Path, staging: _Staging) -> bool:
+    """Links to a folder that can be taken as it lies; whether it can.
+
+    Links to its files cost 3 ms a series of 15: to make them, to follow them and to remove them.
+    """
+    instances = None if staging.folder.exists() else instances_alone(source, at_most=staging.limits.members)
+    if instances is None:
+        return False
+    try:
+        staging.folder.parent.mkdir(parents=True, exist_ok=True)
+        staging.folder.symlink_to(source, target_is_directory=True)
+    except OSError:  # a file system without links
+        return False
+    staging.files += instances
+    return True
+
+
 def _stage_folder(source: Path, staging: _Staging) -> None:
     """Links to a folder's files. Unlike in a zip, links in it are the user's own and are followed."""
     # resolved once: asking the system for every file costs more than reading its start
@@ -147,7 +165,7 @@ def _stage_folder(source: Path, staging: _Staging) -> None:
 
 def _stage_path(path: Path, staging: _Staging) -> None:
     with path.open("rb") as stream:
-        start = stream.read(_DICOM_MAGIC_OFFSET + len(_DICOM_MAGIC))
+        start = stream.read(MARK_OFFSET + len(DICOM_MARK))
         if start.startswith(_ZIP_MAGIC):
             stream.seek(0)
             _stage_zip(stream, staging, depth=0)
@@ -239,7 +257,7 @@ def _stage_member(content: bytes, name: str, where: str, staging: _Staging, dept
                 Cause.UNSAFE_ARCHIVE, f"expected archives nested one level at most, {where} is nested deeper"
             )
         _stage_zip(io.BytesIO(content), staging, depth=depth + 1)
-    elif _wanted(name, content[: _DICOM_MAGIC_OFFSET + len(_DICOM_MAGIC)], staging):
+    elif _wanted(name, content[: MARK_OFFSET + len(DICOM_MARK)], staging):
         target = staging.next_file()
         target.write_bytes(content)
         staging.files.append(target)
@@ -252,7 +270,7 @@ def _wanted(name: str, start: bytes, staging: _Staging) -> bool:
         ConversionError: It calls itself DICOM and is none: an instance of the series is lost.
     """
     base = PureWindowsPath(name).name.lower()
-    is_dicom = start[_DICOM_MAGIC_OFFSET:] == _DICOM_MAGIC
+    is_dicom = start[MARK_OFFSET:] == DICOM_MARK
     if is_dicom and base != "dicomdir":
         return True
     if base.endswith((".dcm", ".ima")) and not base.startswith("._"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -17,15 +18,20 @@ from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 LEVEL: Final = 1
-"""isal's level: 33 ms for a volume of 448 x 448 x 15 where zlib's level 6 takes 720 ms."""
+"""isal's level: 9 ms for a volume of 448 x 448 x 15 where zlib's level 6 takes 257 ms and saves one byte in fifty.
+Level 0 takes 9 ms too and is larger than the volume, level 2 saves nothing within so short a window."""
 
 LARGEST_VOLUME_BYTES: Final = 4 << 30
 _GZIP: Final = 16
 _WINDOW_BITS: Final = 9
-"""How far back to look for a repetition: 512 bytes. Between rows of a scan noise repeats nothing; a look at the whole
-32 KB costs a fifth more time and saves one byte in a hundred."""
+"""How far back to look for a repetition: 512 bytes. Between rows of a scan noise repeats nothing: a look at the whole
+32 KB takes 15 percent longer, and real volumes come out from 2 percent smaller to 2 percent larger."""
+_MEMORY_LEVEL: Final = 9
+"""How much is packed with one code: the most takes a tenth less time than zlib's usual 8, for 0.3 percent in size."""
 _CHUNK_BYTES: Final = 1 << 22
-_PIECE_BYTES: Final = 1 << 19
+_PIECE_BYTES: Final = 1 << 18
+"""Packed at a time. What comes out of 1 MiB no longer fits the memory that the last one left: fresh memory costs 1 ms a
+volume."""
 
 
 def write_gzip(path: Path, *parts: bytes | memoryview) -> str:
@@ -52,7 +58,7 @@ def content_sha256(*parts: bytes | memoryview) -> str:
 
 def _packed(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Yields a gzip file in pieces that are still in the processor's cache when they are written."""
-    packer = isal_zlib.compressobj(LEVEL, wbits=_GZIP + _WINDOW_BITS)
+    packer = isal_zlib.compressobj(LEVEL, wbits=_GZIP + _WINDOW_BITS, memLevel=_MEMORY_LEVEL)
     for part in parts:
         view = memoryview(part)
         for start in range(0, len(view), _PIECE_BYTES):
@@ -83,6 +89,8 @@ def checksum(content: bytes) -> int:
 def mapped(path: Path) -> memoryview:
     """Returns a file's bytes without copying them; the file may be removed while they are in use."""
     with path.open("rb") as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return memoryview(b"")
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
 
 

@@ -24,7 +24,8 @@ from pydicom.datadict import (
 from pydicom.tag import BaseTag, Tag
 
 from cspine_assets.domain.imaging.basic_profile import FREE_TEXT, IDENTIFYING
-from cspine_assets.domain.imaging.headers import UNREADABLE, Element, Header, converted, quiet_pydicom, tag_of
+from cspine_assets.domain.imaging.elements import Element, Header, converted, tag_of
+from cspine_assets.domain.imaging.headers import UNREADABLE, quiet_pydicom
 
 
 class FindingKind(StrEnum):

@@ -5,6 +5,7 @@ Add a step here when every volume needs it after conversion. The checks themselv
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cspine_assets.domain.errors import ConversionError, GeometryError
@@ -23,7 +24,7 @@ from cspine_assets.domain.imaging.verification import (
     check_voxels,
     compare_with_shipped,
 )
-from cspine_assets.domain.volume import Volume, read_volume
+from cspine_assets.domain.volume import Volume, read_volume, view_volume
 
 
 def finish_converted(
@@ -58,11 +59,12 @@ def finish_converted(
             f"{subject}: expected one volume from dcm2niix, got {len(produced.files)}.{said} "
             "The series mixes several pictures or is damaged; fetch it again.",
         )
-    volume = _readable(produced.files[0], f"{subject}: the volume of dcm2niix")
+    content = mapped(produced.files[0])
+    volume = _readable(content, lambda: produced.files[0], f"{subject}: the volume of dcm2niix")
     check_against_headers(volume.geometry, series.grid, subject=subject)
     check_voxels(volume, subject=subject)
     comparison, remarks = _compare(request, volume, folder)
-    plain = without_free_text(mapped(produced.files[0]))
+    plain = without_free_text(content)
     sha256 = write_gzip(destination, plain.head, plain.voxels)
     return ConvertedVolume(
         request=request,
@@ -133,19 +135,27 @@ def _compare(request: SeriesRequest, volume: Volume, folder: Path) -> tuple[Ship
 
 
 def _unpacked(content: bytes, folder: Path, subject: str) -> Volume:
+    return _readable(content, lambda: _written(content, folder), subject)
+
+
+def _written(content: bytes, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "shipped.nii"
     file.write_bytes(content)
-    return _readable(file, subject)
+    return file
 
 
-def _readable(file: Path, subject: str) -> Volume:
-    try:
-        volume = read_volume(file)
-    except GeometryError as error:
-        # the message names a scratch file that is gone when somebody reads it
-        found = str(error).removeprefix(f"{file}: ")
-        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {found} Fetch the exam again.") from error
+def _readable(content: bytes | memoryview, as_file: Callable[[], Path], subject: str) -> Volume:
+    """Returns the volume in a NIfTI's bytes; they are asked for as a file where they are of no plain kind."""
+    volume = view_volume(content)
+    if volume is None:
+        file = as_file()
+        try:
+            volume = read_volume(file)
+        except GeometryError as error:
+            # the message names a scratch file that is gone when somebody reads it
+            found = str(error).removeprefix(f"{file}: ")
+            raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {found} Fetch the exam again.") from error
     if abs(float(volume.geometry.voxel_volume_mm3)) < 1e-6:
         raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: expected voxels with a size, found an affine without one.")
     return volume

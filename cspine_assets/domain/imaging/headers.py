@@ -6,7 +6,6 @@ Add a value here when a rule on series or identity needs it. Whether the slices 
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
@@ -14,19 +13,16 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import data_element_generator
-from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from cspine_assets.domain.imaging.elements import Element, Header, HeadReader, converted, tag_of
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 _REQUIRED = (
@@ -57,30 +53,8 @@ UNREADABLE = (
 )
 """What pydicom raises on bytes that are no header."""
 
-Element = DataElement | RawDataElement
-
 _HEAD_BYTES = 1 << 16
 """Read at once; a header of a classic MR slice takes a tenth of it, one with vendors' private tables more."""
-
-_MARK = b"DICM"
-_MARK_OFFSET = 128
-_META_GROUP = 2
-_PIXELS = frozenset(int(Tag(keyword)) for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"))
-
-
-@dataclass(frozen=True)
-class Header:
-    """A DICOM header as it was read.
-
-    Attributes:
-        elements: All before the pixels, by their tags, as they were read.
-        meta: Those that describe the file, its group 2.
-        rest_bytes: What follows in the file.
-    """
-
-    elements: Mapping[int, Element]
-    meta: Mapping[int, Element]
-    rest_bytes: int
 
 
 @dataclass(frozen=True)
@@ -134,10 +108,11 @@ def read_headers(files: Sequence[Path], *, subject: str) -> list[Header]:
         ConversionError: A header cannot be read.
     """
     headers = []
+    reader = HeadReader()
     with quiet_pydicom():
         for number, file in enumerate(files, start=1):
             try:
-                headers.append(_read(file))
+                headers.append(_read(file, reader))
             except UNREADABLE as error:
                 raise _unreadable(subject, number, len(files), type(error).__name__) from error
     return headers
@@ -161,65 +136,20 @@ def describe_instances(headers: Sequence[Header], *, subject: str) -> list[Insta
     return instances
 
 
-def _read(file: Path) -> Header:
-    with file.open("rb") as stream:
+def _read(file: Path, reader: HeadReader) -> Header:
+    with file.open("rb", buffering=0) as stream:
         size = os.fstat(stream.fileno()).st_size
-        plain = _read_plain(stream.read(_HEAD_BYTES), size)
-        if plain is not None:
-            return plain
-        stream.seek(0)
+        with suppress(*UNREADABLE):  # what is wrong, or longer than the start of the file, is found by pydicom itself
+            plain = reader.read(stream.read(_HEAD_BYTES), size)
+            if plain is not None:
+                return plain
+    with file.open("rb") as stream:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True)
         return Header(_by_tag(dataset), _by_tag(dataset.file_meta), size - stream.tell())
 
 
 def _by_tag(dataset: pydicom.Dataset) -> dict[int, Element]:
     return {int(tag): element for tag, element in dataset.items()}
-
-
-def _read_plain(start: bytes, file_bytes: int) -> Header | None:
-    """Reads a header in the usual encoding from a file's first bytes; None where it is another, or not all there.
-
-    ``dcmread`` comes to the same and takes twice the time, which is most of what looking at a series costs.
-    """
-    if start[_MARK_OFFSET : _MARK_OFFSET + len(_MARK)] != _MARK:
-        return None
-    stream = io.BytesIO(start)
-    stream.seek(_MARK_OFFSET + len(_MARK))
-    meta: dict[int, Element] = {}
-    elements: dict[int, Element] = {}
-    try:
-        for element in data_element_generator(stream, is_implicit_VR=False, is_little_endian=True):
-            tag = int(element.tag)
-            if tag in _PIXELS:
-                # pixels of no stated length are packed, so not in this encoding
-                if not isinstance(element, RawDataElement):
-                    return None
-                return Header(elements, meta, file_bytes - element.value_tell)
-            if tag >> 16 == _META_GROUP:
-                meta[tag] = element
-            elif elements or _is_plain(meta):
-                elements[tag] = element
-            else:
-                return None
-    except UNREADABLE:  # what is wrong, or longer than the start of the file, is found by pydicom itself
-        return None
-    return None
-
-
-def _is_plain(meta: Mapping[int, Element]) -> bool:
-    syntax = meta.get(tag_of("TransferSyntaxUID"))
-    return syntax is not None and bytes(syntax.value or b"").rstrip(b"\0 ") == ExplicitVRLittleEndian.encode()
-
-
-@cache
-def tag_of(keyword: str) -> int:
-    """Returns the tag of an element by its name in the standard."""
-    return int(Tag(keyword))
-
-
-def converted(element: Element) -> DataElement:
-    """Returns an element with its value as Python has it."""
-    return convert_raw_data_element(element) if isinstance(element, RawDataElement) else element
 
 
 @dataclass(frozen=True)

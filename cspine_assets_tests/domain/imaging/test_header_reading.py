@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from cspine_assets.domain.imaging.headers import converted, describe_instances, read_headers
+from cspine_assets.domain.imaging.elements import converted
+from cspine_assets.domain.imaging.headers import describe_instances, read_headers
 from cspine_assets_tests.domain.imaging.dicom_series import PIXEL_MM, SIZE, encode, make_instances
 
 
@@ -57,3 +58,29 @@ def test_a_file_that_lacks_pixels_is_told_by_how_many_bytes(tmp_path):
     path.write_bytes(encode(instance)[:-10])
     (slice_,) = describe_instances(read_headers([path], subject="exam"), subject="exam")
     assert slice_.lacking_bytes == 10
+
+
+def test_sequences_of_no_stated_length_keep_the_characters_of_their_header(tmp_path):
+    (instance,) = make_instances(1)
+    non_ascii_text(instance)
+    sequence_without_length(instance)
+    instance.ReferencedImageSequence[0].InstitutionName = "Universitätsklinik"
+    path = tmp_path / "one.dcm"
+    path.write_bytes(encode(instance))
+    (header,) = read_headers([path], subject="exam")
+    (item,) = converted(header.elements[0x00081140]).value
+    assert item.InstitutionName == "Universitätsklinik"
+
+
+def test_instances_of_a_series_keep_what_differs_between_them(tmp_path):
+    instances = make_instances(3)
+    instances[1].InstitutionName = "another"
+    del instances[2].Manufacturer
+    paths = [tmp_path / f"{number}.dcm" for number in range(3)]
+    for path, instance in zip(paths, instances, strict=True):
+        path.write_bytes(encode(instance))
+    for header, path in zip(read_headers(paths, subject="exam"), paths, strict=True):
+        expected = pydicom.dcmread(path, stop_before_pixels=True)
+        assert {tag: converted(element).value for tag, element in header.elements.items()} == {
+            int(element.tag): element.value for element in expected
+        }

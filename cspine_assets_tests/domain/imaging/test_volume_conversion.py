@@ -12,8 +12,9 @@ import pytest
 
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_exam, convert_series, convert_together
-from cspine_assets.domain.imaging.outcome import Converted, Failed, Origin, header_finding_rows, volume_rows
+from cspine_assets.domain.imaging.outcome import Converted, Failed, Origin
 from cspine_assets.domain.imaging.refusal import Cause
+from cspine_assets.domain.imaging.rows import header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets.domain.imaging.verification import ShippedComparison
 from cspine_assets_tests.domain.imaging.dicom_series import (
