@@ -26,6 +26,8 @@ class Flag(StrEnum):
     SPINE_ACROSS = "spine_not_superior_inferior"
     BODIES_FUSED = "bodies_fused"
     BODY_MISSING = "body_missing"
+    BODIES_TOO_FEW = "fewer_bodies_than_c2_to_t1"
+    BODIES_TOO_MANY = "more_bodies_than_c2_to_t1"
     BODY_IN_PIECES = "body_in_pieces"
     BODIES_IN_CONTACT = "bodies_in_contact"
     ONE_BODY_OR_TWO = "one_body_or_two"
@@ -37,6 +39,7 @@ class Flag(StrEnum):
     PREDICTION_MERGED = "prediction_merged"
     PREDICTION_AWAY = "prediction_beside_reference"
     PREDICTION_EXTRA = "prediction_extra_component"
+    VOXELS_UNSURE = "score_hinges_on_doubtful_voxels"
     SPECKS = "specks_left_out"
     COMPONENTS_EXTRA = "more_than_six_components"
 
@@ -49,6 +52,9 @@ _NAME_UNSURE: Final = frozenset(
         Flag.BODIES_FUSED,
         Flag.ONE_BODY_OR_TWO,
         Flag.BODY_MISSING,
+        Flag.BODIES_TOO_FEW,
+        Flag.BODIES_TOO_MANY,
+        Flag.VOXELS_UNSURE,
         Flag.COMPONENTS_EXTRA,
     }
 )

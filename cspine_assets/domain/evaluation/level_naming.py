@@ -6,19 +6,25 @@ rows of the table are the levels'.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cspine_assets.domain.anatomy import LABELS, LEVELS, Structure
+from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag
+from cspine_assets.domain.evaluation.named_pieces import (
+    NamedPieces,
+    add_crumbs,
+    add_edge_crumbs,
+    level_indices,
+    most_touched,
+)
 from cspine_assets.domain.evaluation.spine_frame import SpineFrame, build_spine_frame
-from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size, without_specks
+from cspine_assets.domain.evaluation.voxels import RIM, SPECK, Piece, pieces_of, usual_size, without_specks
 from cspine_assets.domain.volume import Geometry
 
 CUT_SHARE: Final = 0.2
@@ -28,46 +34,9 @@ levels is two of its kind, cut between them."""
 REACH_MM: Final = 8.0
 """A prediction that touches no reference may be meant for an empty level this near: half the way between discs."""
 
-NONE: Final = -1
-"""Level of a voxel that belongs to none."""
-
-FIRST_INDEX: Final = {Structure.VERTEBRAL_BODY: 0, Structure.INTERVERTEBRAL_DISC: 1}
-"""Index of the first level of each structure: body 0 is C2, disc 1 the one below it."""
-
-
-def level_indices(structure: Structure) -> range:
-    """Returns the level indices that have a name, in the order of ``LEVELS``."""
-    return range(FIRST_INDEX[structure], FIRST_INDEX[structure] + len(LEVELS[structure]))
-
-
-@dataclass(frozen=True)
-class NamedPieces:
-    """Pieces of one structure by level index.
-
-    Attributes:
-        pieces: Components, or parts of them, of each level that has any.
-        flags: What was found at each level.
-    """
-
-    pieces: dict[int, list[Piece]] = field(default_factory=lambda: defaultdict(list))
-    flags: dict[int, set[Flag]] = field(default_factory=lambda: defaultdict(set))
-
-    def level_map(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
-        """Returns the level index of every voxel, ``NONE`` where there is no piece."""
-        levels = np.full(shape, NONE, np.int8)
-        for level, pieces in self.pieces.items():
-            for piece in pieces:
-                levels[tuple(piece.indices.T)] = level
-        return levels
-
-    def at(self, level: int) -> Piece:
-        """Returns all voxels of a level, none where it has no piece."""
-        return Piece.joined(self.pieces.get(level, []))
-
-    def flags_at(self, level: int) -> set[Flag]:
-        """Returns the findings at a level."""
-        return self.flags.get(level, set())
-
+OWN_SHARE: Final = SPECK
+"""So does a predicted component that covers this part of a second level's own reference, beyond the plane between: a
+part that would count if it stood alone counts where it hangs on a neighbour, however small the level is."""
 
 @dataclass(frozen=True)
 class _Ladder:
@@ -112,10 +81,25 @@ class NamedReference:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A component and the level that the frame's planes give it."""
+    """A component and the level that the frame's planes give it.
+
+    Attributes:
+        level: That level.
+        piece: Its voxels.
+        strays: Its parts beyond a plane, too small to be cut off, at the levels where they lie.
+    """
 
     level: int
     piece: Piece
+    strays: tuple[_Candidate, ...] = ()
+
+    def put_at(self, level: int, named: NamedPieces) -> None:
+        """Adds the component to a level; a part that strays into another may be the other's."""
+        named.pieces[level].append(self.piece)
+        for stray in self.strays:
+            if stray.level != level:
+                named.doubtful[level].append(stray.piece)
+                named.left_out[stray.level].append(stray.piece)
 
 
 Namer: TypeAlias = Callable[[NDArray[np.uint8], Geometry], "NamedReference | None"]
@@ -130,18 +114,27 @@ def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedRef
         geometry: Its grid.
     """
     found = {s: pieces_of(reference == LABELS[s], geometry.affine) for s in Structure}
-    frame = build_spine_frame(found[Structure.VERTEBRAL_BODY], found[Structure.INTERVERTEBRAL_DISC])
+    frame = build_spine_frame(found[Structure.VERTEBRAL_BODY], found[Structure.INTERVERTEBRAL_DISC], geometry)
     if frame is None:
         return None
     discs = _name_discs(found[Structure.INTERVERTEBRAL_DISC], frame, reference.shape)
-    bodies = NamedPieces()
-    bodies.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
+    bodies = _name_bodies(found[Structure.VERTEBRAL_BODY], frame, reference.shape)
     if discs.pieces.get(0):
         for level in level_indices(Structure.VERTEBRAL_BODY):
             bodies.flags[level].add(Flag.DISC_ABOVE_TOP)
     named = {Structure.VERTEBRAL_BODY: bodies, Structure.INTERVERTEBRAL_DISC: discs}
     maps = {structure: pieces.level_map(reference.shape) for structure, pieces in named.items()}
     return NamedReference(geometry, frame, named, maps)
+
+
+def _name_bodies(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -> NamedPieces:
+    """Returns the frame's bodies with the crumbs that touch them."""
+    named = NamedPieces()
+    ladder = _ladder(Structure.VERTEBRAL_BODY, frame, merged=Flag.BODIES_IN_CONTACT)
+    named.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
+    sifted = without_specks(found, usual=usual_size(found))
+    _note_specks(add_edge_crumbs(sifted.specks, named, shape), ladder, named, frame)
+    return named
 
 
 def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -> NamedPieces:
@@ -153,11 +146,9 @@ def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -
         if frame.is_aside(candidate.piece):
             named.flags[ladder.nearest_named(candidate.level)].add(Flag.DISC_ASIDE)
         else:
-            named.pieces[candidate.level].append(candidate.piece)
-    for level, pieces in named.pieces.items():
-        if len(pieces) > 1:
-            named.flags[level].add(Flag.DISC_IN_PIECES)
-    _note_specks(_add_edge_crumbs(sifted.specks, named, shape), ladder, named)
+            candidate.put_at(candidate.level, named)
+    _note_pieces(named, Flag.DISC_IN_PIECES, frame, None)
+    _note_specks(add_edge_crumbs(sifted.specks, named, shape), ladder, named, frame)
     if 0 in named.pieces:
         for level in range(ladder.named.stop):
             named.flags[level].add(Flag.DISC_ABOVE_TOP)
@@ -182,74 +173,75 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
     ladder = _ladder(structure, reference.frame, merged=Flag.PREDICTION_MERGED)
     sifted = without_specks(found, usual=usual)
     alone: list[_Candidate] = []
-    for candidate in _levels_of(sifted.kept, ladder, usual, named):
-        level = _most_touched(candidate.piece, reference.level_map[structure])
+    level_map = reference.level_map[structure]
+    for candidate in _levels_of(sifted.kept, ladder, usual, named, _Own(level_map, theirs)):
+        level = most_touched(candidate.piece, level_map)
         if level is None:
             alone.append(candidate)
         else:
-            named.pieces[level].append(candidate.piece)
-    for level, pieces in named.pieces.items():
-        if len(pieces) > 1:
-            named.flags[level].add(Flag.PREDICTION_IN_PIECES)
+            candidate.put_at(level, named)
+    _note_pieces(named, Flag.PREDICTION_IN_PIECES, reference.frame, level_map)
     _place(_assign_near(alone, theirs, named), theirs, named, ladder, reference.frame)
-    left = _add_crumbs(sifted.specks, reference.level_map[structure], named)
-    _note_specks(_add_edge_crumbs(left, named, prediction.shape), ladder, named)
+    left = add_crumbs(sifted.specks, level_map, named)
+    _note_specks(add_edge_crumbs(left, named, prediction.shape), ladder, named, reference.frame)
     return named
 
 
-def _most_touched(piece: Piece, level_map: NDArray[np.int8]) -> int | None:
-    """Returns the level of the reference that a piece overlaps most, or None where it touches none."""
-    touched = np.bincount(level_map[tuple(piece.indices.T)] - NONE)[1:]
-    return int(touched.argmax()) if touched.any() else None
+def _note_pieces(named: NamedPieces, flag: Flag, frame: SpineFrame, theirs: NDArray[np.int8] | None) -> None:
+    """Flags levels in several pieces, and doubts those that do not lie beside the largest one or are small.
 
-
-def _add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPieces) -> list[Piece]:
-    """Adds specks to the level that they touch in a map; returns those that touch none.
-
-    A thin disc falls into crumbs at its edge, held together by corners of voxels. They count with their level whether
-    they hit the reference or not: to leave out the hits would take from the model, to leave out the others would give.
+    What a crack leaves lies side by side; what lies above or below the largest piece may be something else. A
+    prediction that lies mostly in its level's own reference is not doubted.
     """
-    left = []
-    for speck in specks:
-        level = _most_touched(speck, level_map)
-        if level is None:
-            left.append(speck)
-        else:
-            named.pieces[level].append(speck)
-    return left
+    for level, pieces in named.pieces.items():
+        if len(pieces) < 2:
+            continue
+        named.flags[level].add(flag)
+        largest, *others = sorted(pieces, key=len, reverse=True)
+        top, bottom = np.percentile(frame.line.along_mm(largest.points_mm), (2, 98))
+        for piece in others:
+            is_beside = top <= frame.line.along_mm(piece.points_mm).mean() <= bottom
+            is_hit = theirs is not None and 2 * np.count_nonzero(theirs[tuple(piece.indices.T)] == level) > len(piece)
+            if not is_hit and not (is_beside and len(piece) > CUT_SHARE * len(largest)):
+                named.doubtful[level].append(piece)
 
 
-def _add_edge_crumbs(specks: list[Piece], named: NamedPieces, shape: tuple[int, ...]) -> list[Piece]:
-    """Adds specks that touch a named piece by an edge or a corner to its level; returns the others."""
-    if not specks:
-        return specks
-    return _add_crumbs(specks, _with_neighbours(named.level_map(shape)), named)
-
-
-def _with_neighbours(levels: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Returns a map of levels grown by one voxel in all 26 directions, the higher level where two meet."""
-    for axis in range(levels.ndim):
-        grown = levels.copy()
-        low, high = ([slice(None)] * levels.ndim for _ in range(2))
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        np.maximum(grown[tuple(low)], levels[tuple(high)], out=grown[tuple(low)])
-        np.maximum(grown[tuple(high)], levels[tuple(low)], out=grown[tuple(high)])
-        levels = grown
-    return levels
-
-
-def _note_specks(specks: list[Piece], ladder: _Ladder, named: NamedPieces) -> None:
-    """Flags the level at which specks were left out."""
+def _note_specks(specks: list[Piece], ladder: _Ladder, named: NamedPieces, frame: SpineFrame) -> None:
+    """Flags the level at which specks were left out; those on the spine may be the level's."""
     for speck in specks:
         level = int(np.bincount(ladder.index(speck.points_mm)).argmax())
         named.flags[ladder.nearest_named(level)].add(Flag.SPECKS)
+        if not frame.is_aside(speck):
+            named.left_out[level].append(speck)
 
 
-def _levels_of(pieces: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces) -> list[_Candidate]:
+@dataclass(frozen=True)
+class _Own:
+    """The reference that a prediction is named by: the level of every voxel, and the pieces of each level."""
+
+    level_map: NDArray[np.int8]
+    pieces: NamedPieces
+
+    def covered(self, piece: Piece, level: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns by plane level which part of that level's own reference a piece covers there; 1 where it has none.
+
+        Args:
+            piece: A predicted component.
+            level: Level of each of its voxels by the planes.
+        """
+        count = np.bincount(level)
+        hits = np.bincount(level[self.level_map[tuple(piece.indices.T)] == level], minlength=len(count))
+        sizes = np.array([len(self.pieces.at(n)) for n in range(len(count))])
+        return np.where(sizes > 0, hits / np.maximum(sizes, 1), count > 0)
+
+
+def _levels_of(
+    pieces: list[Piece], ladder: _Ladder, usual: float, named: NamedPieces, own: _Own | None = None
+) -> list[_Candidate]:
     """Returns components with the level of the frame's planes; merged ones are cut and flagged."""
     candidates = []
     for piece in pieces:
-        parts = _cut(piece, ladder, usual)
+        parts = _cut(piece, ladder, usual, own)
         if len(parts) > 1:
             for part in parts:
                 named.flags[part.level].add(ladder.merged)
@@ -257,15 +249,33 @@ def _levels_of(pieces: list[Piece], ladder: _Ladder, usual: float, named: NamedP
     return candidates
 
 
-def _cut(piece: Piece, ladder: _Ladder, usual: float) -> list[_Candidate]:
-    """Returns a component whole, at the level where most of it lies, or cut where it lies in several."""
+def _cut(piece: Piece, ladder: _Ladder, usual: float, own: _Own | None) -> list[_Candidate]:
+    """Returns a component whole, at the level where most of it lies, or cut where it lies in several.
+
+    Parts beyond a plane that are too small to be cut off stray; those that touch nothing of a reference that is there
+    do not.
+    """
     level = ladder.index(piece.points_mm)
     count = np.bincount(level)
-    chosen = np.flatnonzero(count > CUT_SHARE * min(len(piece), usual))
-    if len(chosen) < 2:
-        return [_Candidate(int(count.argmax()), piece)]
+    covered = np.zeros(len(count)) if own is None else own.covered(piece, level)
+    has_own = np.array([bool(own and own.pieces.pieces.get(n)) for n in range(len(count))])
+    is_chosen = (count > CUT_SHARE * min(len(piece), usual)) | (has_own & (covered > OWN_SHARE))
+    is_chosen[count.argmax()] = True
+    chosen = np.flatnonzero(is_chosen)
     nearest = chosen[np.abs(level[:, None] - chosen).argmin(axis=1)]
-    return [_Candidate(int(n), piece.part(nearest == n)) for n in chosen]
+    astray = (~is_chosen) & (count > RIM * usual) & ((own is None) | (covered > 0))
+    return [
+        _Candidate(
+            int(n),
+            piece if len(chosen) == 1 else piece.part(nearest == n),
+            tuple(
+                _Candidate(int(m), piece.part((level == m) & (nearest == n)))
+                for m in np.flatnonzero(astray)
+                if np.any(nearest[level == m] == n)
+            ),
+        )
+        for n in chosen
+    ]
 
 
 def _assign_near(alone: list[_Candidate], reference: NamedPieces, named: NamedPieces) -> list[_Candidate]:
@@ -282,7 +292,7 @@ def _assign_near(alone: list[_Candidate], reference: NamedPieces, named: NamedPi
     for row, column in zip(*linear_sum_assignment(cost), strict=True):
         if distance_mm[row, column] <= REACH_MM:
             placed.add(int(row))
-            named.pieces[empty[column]].append(alone[row].piece)
+            alone[row].put_at(empty[column], named)
             named.flags[empty[column]].add(Flag.PREDICTION_AWAY)
     return [candidate for row, candidate in enumerate(alone) if row not in placed]
 
@@ -295,5 +305,7 @@ def _place(
         is_taken = candidate.level in reference.pieces or candidate.level not in ladder.named
         if is_taken or frame.is_aside(candidate.piece):
             named.flags[ladder.nearest_named(candidate.level)].add(Flag.PREDICTION_EXTRA)
+            if not frame.is_aside(candidate.piece):
+                named.left_out[candidate.level].append(candidate.piece)
         else:
-            named.pieces[candidate.level].append(candidate.piece)
+            candidate.put_at(candidate.level, named)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Severity
-from cspine_assets.domain.evaluation.level_naming import NONE, level_indices, name_prediction, name_reference
+from cspine_assets.domain.evaluation.level_naming import name_prediction, name_reference
 from cspine_assets.domain.evaluation.level_score import LevelScore, LevelStatus, Protocol, View
 from cspine_assets.domain.evaluation.levels import score_levels
+from cspine_assets.domain.evaluation.named_pieces import NONE, level_indices
 from cspine_assets.domain.evaluation.overlap import Status, status_of
 from cspine_assets.domain.evaluation.published_levels import components_by_column, measure_published_levels
 from cspine_assets.domain.evaluation.voxels import SPECK

@@ -12,17 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LEVELS, Structure
-from cspine_assets.domain.evaluation.level_naming import (
-    NamedReference,
-    Namer,
-    level_indices,
-    name_prediction,
-    name_reference,
-)
+from cspine_assets.domain.evaluation.flags import Flag
+from cspine_assets.domain.evaluation.level_doubt import LevelVoxels, hinges_on_doubt
+from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_prediction, name_reference
 from cspine_assets.domain.evaluation.level_score import LEVEL_STATUS, LevelScore, Protocol, View, all_excluded
+from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
 from cspine_assets.domain.evaluation.overlap import status_of
 from cspine_assets.domain.evaluation.published_levels import measure_published_levels
-from cspine_assets.domain.evaluation.voxels import Piece
+from cspine_assets.domain.evaluation.voxels import SPECK, Piece
 from cspine_assets.domain.volume import Geometry, middle_slice
 
 NO_BODY = "the reference has no vertebral body to name levels by"
@@ -92,11 +89,13 @@ def _score_structure(
     """Returns both views of all levels of one structure."""
     found = name_prediction(prediction, reference, structure)
     rows = []
+    specks = {view: _speck(reference, structure, view) for view in View}
     for name, index in zip(LEVELS[structure], level_indices(structure), strict=True):
-        flags = tuple(sorted(reference.flags(structure, index) | found.flags_at(index)))
+        flags = reference.flags(structure, index) | found.flags_at(index)
         ours, theirs = found.at(index), reference.named[structure].at(index)
         for view in View:
             counts = _count(reference, structure, index, view, theirs=theirs, ours=ours)
+            unsure = _doubt(reference, found, structure, index, view, specks[view])
             rows.append(
                 LevelScore(
                     structure=structure,
@@ -105,11 +104,39 @@ def _score_structure(
                     protocol=Protocol.ANATOMICAL,
                     status=LEVEL_STATUS[status_of(counts.reference, counts.prediction)],
                     dice=counts.dice,
-                    flags=flags,
+                    flags=tuple(sorted(flags | unsure)),
                     reason=None if counts.dice is not None else _why_absent(reference, structure, index, view),
                 )
             )
     return rows
+
+
+def _doubt(
+    reference: NamedReference, found: NamedPieces, structure: Structure, index: int, view: View, speck: float
+) -> set[Flag]:
+    """Returns the flag of a level whose score hinges on doubtful voxels, in the view where it does."""
+    both = (reference.named[structure], found)
+    if not any(pieces.is_in_doubt(index) for pieces in both):
+        return set()
+    seen = [
+        LevelVoxels.of(pieces, index, reference.geometry.shape, lambda piece: _shown(piece, reference, view))
+        for pieces in both
+    ]
+    return {Flag.VOXELS_UNSURE} if hinges_on_doubt(*seen, speck=speck) else set()
+
+
+def _shown(piece: Piece, reference: NamedReference, view: View) -> Piece:
+    """Returns the voxels of a piece that a view shows."""
+    if view is View.VOLUME:
+        return piece
+    return piece.part(piece.indices[:, reference.geometry.slice_axis] == middle_slice(reference.geometry))
+
+
+def _speck(reference: NamedReference, structure: Structure, view: View) -> float:
+    """Returns the number of voxels below which a level counts as not seen: a speck of the reference's median level."""
+    named = reference.named[structure]
+    sizes = [len(_shown(named.at(index), reference, view)) for index in named.pieces]
+    return SPECK * float(np.median([size for size in sizes if size] or [0]))
 
 
 @dataclass(frozen=True)
@@ -130,9 +157,7 @@ def _count(
     reference: NamedReference, structure: Structure, index: int, view: View, *, theirs: Piece, ours: Piece
 ) -> _Counts:
     """Returns the voxels of one level that a view shows."""
-    if view is View.MID_SAGITTAL:
-        axis, middle = reference.geometry.slice_axis, middle_slice(reference.geometry)
-        theirs, ours = (piece.part(piece.indices[:, axis] == middle) for piece in (theirs, ours))
+    theirs, ours = (_shown(piece, reference, view) for piece in (theirs, ours))
     both = reference.level_map[structure][tuple(ours.indices.T)] == index
     return _Counts(len(theirs), len(ours), int(both.sum()))
 

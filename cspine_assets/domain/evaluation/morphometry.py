@@ -16,15 +16,9 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
-from cspine_assets.domain.evaluation.level_naming import (
-    NamedPieces,
-    NamedReference,
-    Namer,
-    level_indices,
-    name_prediction,
-    name_reference,
-)
+from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_prediction, name_reference
 from cspine_assets.domain.evaluation.levels import NO_BODY
+from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
 from cspine_assets.domain.evaluation.shape import Shape, lateral_axis, measure_shape
 from cspine_assets.domain.evaluation.voxels import Piece
 from cspine_assets.domain.volume import Geometry

@@ -13,7 +13,7 @@ import numpy as np
 
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.spine_line import Points, SpineLine
-from cspine_assets.domain.evaluation.voxels import Piece
+from cspine_assets.domain.evaluation.voxels import RIM, Piece
 
 FUSED_HEIGHT: Final = 1.75
 """A body this much taller than the median is two or more that grew, or were drawn, together."""
@@ -54,7 +54,7 @@ CRACK_HEIGHT: Final = 1.3
 """Neighbours without a disc between that are together, gap included, no taller than this are one body with a crack:
 two bodies and their disc reach 1.5 even where the field of view shows but a rim of the lower one."""
 
-UNSURE_CRACK: Final = (1.15, 1.5)
+UNSURE_CRACK: Final = (1.15, 1.7)
 """Between these heights it may be a tall body with a crack, or two pressed ones: it is unsure."""
 
 ASIDE: Final = 1.0
@@ -186,16 +186,20 @@ def _count_discs(discs_mm: Points, upper_mm: float, lower_mm: float, height: flo
 
 
 def _cut_at_discs(column: list[Body], discs_mm: Points) -> list[Body]:
-    """Returns the bodies with those in contact cut at the disc that lies between them."""
+    """Returns the bodies with those in contact cut at the disc that lies between them.
+
+    At the end of the volume a smaller part is cut off as well: the rim of a body that lies outside.
+    """
     usual = sum(len(body.piece) for body in column) / (len(discs_mm) + 1)
     result = []
     for body in column:
+        share = RIM if body.piece.is_cut_off else CONTACT_SHARE
         edges: list[float] = []
         for disc in discs_mm:
             above = np.count_nonzero(body.along_mm < disc) - np.count_nonzero(
                 body.along_mm < max(edges, default=-np.inf)
             )
-            if min(above, np.count_nonzero(body.along_mm > disc)) > CONTACT_SHARE * usual:
+            if min(above, np.count_nonzero(body.along_mm > disc)) > share * usual:
                 edges.append(float(disc))
         result.extend(_parts(body, np.array(edges), Flag.BODIES_IN_CONTACT, is_whole=True) if edges else [body])
     return _sorted(result)

@@ -6,17 +6,19 @@ stands in the column; discs and scores are assigned to levels elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cspine_assets.domain.anatomy import VERTEBRAE
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.spine_column import ASIDE, PITCH, Body, Column, build_column
 from cspine_assets.domain.evaluation.spine_line import Points, SpineLine, fit_spine_line
 from cspine_assets.domain.evaluation.voxels import Piece, usual_size, without_specks
+from cspine_assets.domain.volume import Geometry
 
 GAP_HEIGHT: Final = 0.9
 """A gap between neighbours of this many body heights has lost a body: discs are a third to a half as high."""
@@ -97,12 +99,13 @@ class SpineFrame:
         return {found.flag for found in self.flags if index >= found.first_body}
 
 
-def build_spine_frame(bodies: list[Piece], discs: list[Piece]) -> SpineFrame | None:
+def build_spine_frame(bodies: list[Piece], discs: list[Piece], geometry: Geometry) -> SpineFrame | None:
     """Returns the frame of a reference, or None where it has no body.
 
     Args:
         bodies: Its components of vertebral bodies.
         discs: Its components of discs, which tell where one body ends and the next begins.
+        geometry: Its grid, which tells whether another body would be seen below the last.
     """
     bodies, discs = (without_specks(found, usual=usual_size(found)).kept for found in (bodies, discs))
     if not bodies:
@@ -114,7 +117,30 @@ def build_spine_frame(bodies: list[Piece], discs: list[Piece]) -> SpineFrame | N
         flags.append(FrameFlag(Flag.TOP_NOT_C2, 0, 0))
     if column.has_aside:
         flags.append(FrameFlag(Flag.BODY_ASIDE, 0, 0))
-    return _frame(column, line, flags)
+    frame = _frame(column, line, flags)
+    return replace(frame, flags=(*frame.flags, *_of_count(frame, column, geometry)))
+
+
+def _of_count(frame: SpineFrame, column: Column, geometry: Geometry) -> list[FrameFlag]:
+    """Returns what the count from below says about the names from above, which only C2's look stands for.
+
+    The study's masks show C2 to T1. With fewer bodies, and room for another one below, two of them may be one, or the
+    topmost is not C2: no proportion of C2 tells it from C2 and C3 in one, for both overlap among patients. With more,
+    one of two without a disc between may be a part of a body; a column with all its discs just goes on below T1.
+    """
+    if len(frame) < len(VERTEBRAE) and _has_room_below(frame, column.bodies[-1], geometry):
+        return [FrameFlag(Flag.BODIES_TOO_FEW, 0, 0)]
+    apart = [column.discs_between(upper, lower) > 0 for upper, lower in pairwise(frame.centres_mm)]
+    if len(frame) > len(VERTEBRAE) and not all(apart):
+        return [FrameFlag(Flag.BODIES_TOO_MANY, apart.index(False), apart.index(False) + 1)]
+    return []
+
+
+def _has_room_below(frame: SpineFrame, last: Body, geometry: Geometry) -> bool:
+    """Returns whether the field of view goes on so far below the last body that another one would be seen."""
+    below_mm = frame.line.point_mm(last.bottom_mm + GAP_HEIGHT * frame.height_mm)
+    index = np.linalg.solve(geometry.affine[:3, :3], below_mm - geometry.affine[:3, 3])
+    return bool(np.all((index > 0) & (index < np.array(geometry.shape) - 1)))
 
 
 def _line(bodies: list[Piece], discs: list[Piece]) -> SpineLine:

@@ -52,6 +52,10 @@ class SpineLine:
         distance: Points = np.linalg.norm(points_mm - self._foot(points_mm)[1], axis=1)
         return distance
 
+    def point_mm(self, along_mm: float) -> Points:
+        """Returns the world position of a place of the line, shape (3,)."""
+        return self._at(np.array([along_mm]), self.points_mm)[0]
+
     def direction(self, along_mm: float) -> Points:
         """Returns the unit vector towards the feet at a place of the line."""
         direction = self._at(np.array([along_mm]), self.tangents)[0]
