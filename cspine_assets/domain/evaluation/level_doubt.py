@@ -17,9 +17,9 @@ from cspine_assets.domain.evaluation.named_pieces import NamedPieces
 from cspine_assets.domain.evaluation.overlap import Status, status_of
 from cspine_assets.domain.evaluation.voxels import Piece
 
-HINGE_DICE: Final = 0.05
-"""A Dice that doubtful voxels may move by more than this is unsure: 0.05 is more than what two published models differ
-by at a level, and as much as a disc's Dice varies between levels (Sci Data 12:1695)."""
+HINGE_DICE: Final = 0.03
+"""A Dice that doubtful voxels may move by more than this is unsure: the best and the worst disc of the published study
+differ by 0.044 (Sci Data 12:1695), and a doubt must not look like a level."""
 
 Shows: TypeAlias = Callable[[Piece], Piece]
 """Returns the voxels of a piece that a view shows."""

@@ -28,12 +28,6 @@ from cspine_assets.domain.volume import Geometry, middle_slice
 DICE_TOLERANCE: Final = 0.05
 """A level's Dice may differ from the true one by this: specks left out, and cuts a voxel beside the true border."""
 
-FEW_VOXELS: Final = 3
-"""Fewer voxels say nothing about a level; as many more or less are within ``DICE_TOLERANCE`` however small it is."""
-
-BETWEEN: Final = -2
-"""Level of a voxel that lies between two of them and may count for either."""
-
 _DISC: Final = Structure.INTERVERTEBRAL_DISC
 
 
@@ -52,7 +46,7 @@ class KnownLevels:
     Attributes:
         reference: Mask with the study's labels.
         prediction: Mask on the same grid.
-        reference_levels: Level index of every voxel of the reference, -1 for none, -2 between two.
+        reference_levels: Level index of every voxel of the reference, -1 for none.
         prediction_levels: The same of the prediction.
         geometry: The grid.
     """
@@ -92,7 +86,7 @@ class _Seen:
 
     Attributes:
         named: Voxels with the level's name.
-        true: Voxels that are the level's; those between two levels are, where the rule gave them to it.
+        true: Voxels that are the level's.
         speck: Number of voxels below which a level counts as not seen.
     """
 
@@ -103,7 +97,7 @@ class _Seen:
     def is_same(self) -> bool:
         """Returns whether more than half of either are the other's voxels; two that are not seen are the same."""
         named, true, both = (int(np.count_nonzero(one)) for one in (self.named, self.true, self.named & self.true))
-        return max(named, true) < self.speck or 2 * both > max(named, true)
+        return max(named, true) < max(self.speck, 1) or 2 * both > max(named, true)
 
     def seen(self, which: NDArray[np.bool_]) -> int:
         """Returns the number of voxels, 0 for a speck."""
@@ -119,12 +113,13 @@ def judge(known: KnownLevels) -> list[Judgement]:
     - the voxels called by its name are mostly its true voxels, and most of those have its name: more than half of
       either, in the reference and in the prediction, so that both the name and the pairing are right;
     - its status is the true one (found, missed, spurious, absent);
-    - where both masks have it, its Dice differs from that of the true voxels by at most ``DICE_TOLERANCE``, or by
-      what ``FEW_VOXELS`` make.
+    - where both masks have it, its Dice differs from that of the true voxels by at most ``DICE_TOLERANCE``.
 
-    A level of which a mask shows less than a speck counts as not seen there, in the truth as in the answer: leaving
-    specks out is part of the rule. A speck is ``SPECK`` of the reference's median level of that structure in the same
-    view, and ``FEW_VOXELS`` at least. A strip that a model drew between two levels may count for either.
+    Nothing else is forgiven but one thing: a level of which a mask shows less than a speck, ``SPECK`` of the
+    reference's median level of that structure in the same view, counts as not seen there, in the truth as in the
+    answer. That is the rule that is tried, for specks are left out and counted, and no score hides behind it: such a
+    level is absent, missed or spurious, or its Dice stands on a few voxels. A strip that a model drew between two
+    levels is true of the nearer one, whatever it hangs on.
 
     A wrong level is **flagged** when it has the severity ``name_unsure``, or was excluded with its reason; a lighter
     flag does not count. Any other wrong level is **silently wrong**. The published rule flags nothing: the flag that
@@ -146,7 +141,7 @@ def _judge_anatomical(known: KnownLevels) -> Iterator[Judgement]:
             true = [_shown(array, known, view) for array in _true_maps(known, structure)]
             for index, name in zip(level_indices(structure), LEVELS[structure], strict=True):
                 speck = _speck(true[0])
-                seen = [_seen(names == index, truth, index, speck) for names, truth in zip(shown, true, strict=True)]
+                seen = [_Seen(names == index, truth == index, speck) for names, truth in zip(shown, true, strict=True)]
                 yield _verdict(scores[structure, name, view], seen)
 
 
@@ -168,12 +163,7 @@ def _speck(reference: NDArray[np.int8]) -> float:
     """Returns the number of voxels below which a level counts as not seen, from the true levels of the reference."""
     sizes = np.bincount(reference[reference >= 0], minlength=1)
     usual = float(np.median(sizes[sizes > 0])) if sizes.any() else 0.0
-    return max(SPECK * usual, FEW_VOXELS)
-
-
-def _seen(named: NDArray[np.bool_], truth: NDArray[np.int8], index: int, speck: float) -> _Seen:
-    """Returns one level of one mask as it is named and as it is."""
-    return _Seen(named, (truth == index) | (named & (truth == BETWEEN)), speck)
+    return SPECK * usual
 
 
 def _judge_published(known: KnownLevels) -> Iterator[Judgement]:
@@ -182,8 +172,9 @@ def _judge_published(known: KnownLevels) -> Iterator[Judgement]:
     masks = (known.reference == LABELS[_DISC], known.prediction == LABELS[_DISC])
     found = [components_by_column(_shown(mask.view(np.int8), known, View.MID_SAGITTAL) > 0) for mask in masks]
     for place, (score, index) in enumerate(zip(scores, level_indices(_DISC), strict=True)):
+        speck = _speck(planes[0])
         seen = [
-            _seen(parts[place] if place < len(parts) else np.zeros(plane.shape, bool), plane, index, _speck(planes[0]))
+            _Seen(parts[place] if place < len(parts) else np.zeros(plane.shape, bool), plane == index, speck)
             for parts, plane in zip(found, planes, strict=True)
         ]
         yield _verdict(score, seen)
@@ -207,4 +198,4 @@ def _is_right(score: LevelScore, reference: _Seen, prediction: _Seen) -> bool:
         return True
     total = np.count_nonzero(reference.true) + np.count_nonzero(prediction.true)
     true_dice = 2 * np.count_nonzero(reference.true & prediction.true) / total
-    return bool(abs(score.dice - true_dice) <= max(DICE_TOLERANCE, FEW_VOXELS / total))
+    return bool(abs(score.dice - true_dice) <= DICE_TOLERANCE)

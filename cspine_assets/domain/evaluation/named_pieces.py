@@ -56,6 +56,10 @@ class NamedPieces:
         """Returns all voxels of a level, none where it has no piece."""
         return Piece.joined(self.pieces.get(level, []))
 
+    def size_at(self, level: int) -> int:
+        """Returns the number of voxels of a level."""
+        return sum(len(piece) for piece in self.pieces.get(level, []))
+
     def flags_at(self, level: int) -> set[Flag]:
         """Returns the findings at a level."""
         return self.flags.get(level, set())

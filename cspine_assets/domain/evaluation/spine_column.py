@@ -153,6 +153,12 @@ def usual_height(column: list[Body]) -> float:
     return max(float(np.median([body.height_mm for body in column[1:] or column])), 1.0)
 
 
+def bulk(body: Body, height: float) -> float:
+    """Returns the height in medians of a body of the same volume that is everywhere as wide as at its lower end."""
+    lowest = np.count_nonzero(body.along_mm > body.bottom_mm - height)
+    return len(body.piece) / lowest if lowest else 0.0
+
+
 def _body(piece: Piece, along_mm: Points, found: frozenset[Flag] = frozenset(), *, is_whole: bool = True) -> Body:
     top, bottom = np.percentile(along_mm, _EDGE)
     return Body(piece, along_mm, float(top), float(bottom), found, is_whole)
@@ -257,7 +263,7 @@ def _cut_fused(column: list[Body], height: float, *, is_c2: bool) -> list[Body]:
     result: list[Body] = []
     for position, body in enumerate(column):
         as_c2 = is_c2 and position == 0
-        size = _bulk(body, height) if as_c2 else body.height_mm / height
+        size = bulk(body, height) if as_c2 else body.height_mm / height
         if size > (FUSED_C2_BULK if as_c2 else FUSED_HEIGHT):
             edges = _cuts_of_c2(body, size, height) if as_c2 else _even_cuts(body, size)
             result.extend(_parts(body, edges, Flag.BODIES_FUSED, is_whole=False))
@@ -268,20 +274,14 @@ def _cut_fused(column: list[Body], height: float, *, is_c2: bool) -> list[Body]:
     return result
 
 
-def _may_be_two(c2: Body, bulk: float, height: float) -> bool:
+def _may_be_two(c2: Body, size: float, height: float) -> bool:
     """Returns whether a C2 that is not cut has too much bulk, or is too high, to be surely one body."""
-    return bulk > TALL_C2_BULK or c2.height_mm > TALL_C2_HEIGHT * height
+    return size > TALL_C2_BULK or c2.height_mm > TALL_C2_HEIGHT * height
 
 
-def _bulk(body: Body, height: float) -> float:
-    """Returns the height in medians of a body of the same volume that is everywhere as wide as at its lower end."""
-    lowest = np.count_nonzero(body.along_mm > body.bottom_mm - height)
-    return len(body.piece) / lowest if lowest else 0.0
-
-
-def _cuts_of_c2(body: Body, bulk: float, height: float) -> Points:
+def _cuts_of_c2(body: Body, size: float, height: float) -> Points:
     """Returns where to cut a C2 that holds other bodies: these are at its lower end."""
-    extra = max(1, round((bulk - C2_BULK) / PITCH))
+    extra = max(1, round((size - C2_BULK) / PITCH))
     return np.array([body.bottom_mm - PITCH * height * n for n in range(extra, 0, -1)])
 
 

@@ -54,7 +54,8 @@ class SpineLine:
 
     def point_mm(self, along_mm: float) -> Points:
         """Returns the world position of a place of the line, shape (3,)."""
-        return self._at(np.array([along_mm]), self.points_mm)[0]
+        point: Points = self._at(np.array([along_mm]), self.points_mm)[0]
+        return point
 
     def direction(self, along_mm: float) -> Points:
         """Returns the unit vector towards the feet at a place of the line."""

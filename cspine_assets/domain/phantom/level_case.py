@@ -25,9 +25,6 @@ Part: TypeAlias = Solid | Block
 NO_LEVEL: Final = -1
 """Level of a voxel that belongs to none: background, specks, what was labelled by mistake."""
 
-BETWEEN_LEVELS: Final = -2
-"""Level of a voxel that a model drew from one level to the next."""
-
 NAMED_BODIES: Final = 7
 """C2 to T1; body n has level index n, the disc below it n + 1."""
 
@@ -57,7 +54,7 @@ class Labelled:
 
     Attributes:
         part: Its shape, and the structure whose label it gets.
-        level: Level index that it truly belongs to, ``NO_LEVEL`` or ``BETWEEN_LEVELS``.
+        level: Level index that it truly belongs to, or ``NO_LEVEL``.
         crack: Where it is left out, or None.
     """
 

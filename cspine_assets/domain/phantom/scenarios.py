@@ -16,7 +16,6 @@ from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.phantom.blocks import Block
 from cspine_assets.domain.phantom.grid import Frame, Matrix
 from cspine_assets.domain.phantom.level_case import (
-    BETWEEN_LEVELS,
     NAMED_BODIES,
     NO_LEVEL,
     Anatomy,
@@ -79,22 +78,32 @@ def merged(rng: Generator, anatomy: Anatomy) -> LevelCase:
     """Predicted discs hang together behind one to five bodies, and two predicted bodies in front of a disc."""
     scene, first = observe(rng, anatomy), int(rng.integers(1, NAMED_BODIES - 1))
     last = int(rng.integers(first + 1, min(first + 6, NAMED_BODIES)))
-    bridges = [*(_behind(anatomy, body) for body in range(first, last)), _before(anatomy, _some_disc(rng))]
+    strips = [_behind(anatomy, body) for body in range(first, last)] + [_before(anatomy, _some_disc(rng))]
+    bridges = [half for strip in strips for half in strip]
     return draw_case(replace(scene, prediction=(*scene.prediction, *bridges)))
 
 
-def _behind(anatomy: Anatomy, body: int) -> Labelled:
+def _behind(anatomy: Anatomy, body: int) -> list[Labelled]:
     """Returns a strip of disc label behind a body, from the disc above to the disc below."""
     part = anatomy.bodies[body]
     frame = Frame(part.frame.point_mm(-part.half_depth_mm - 0.7, 0, 0), part.frame.axes)
-    return Labelled(_box(_DISC, frame, (1.2, 4.5, part.half_height_mm + 2.5)), BETWEEN_LEVELS)
+    return _strip(_DISC, frame, part.half_height_mm + 2.5, upper=body, lower=body + 1)
 
 
-def _before(anatomy: Anatomy, disc: int) -> Labelled:
+def _before(anatomy: Anatomy, disc: int) -> list[Labelled]:
     """Returns a strip of body label in front of a disc, from the body above to the body below."""
     part = anatomy.discs[disc - 1]
     frame = Frame(part.frame.point_mm(part.half_depth_mm - 0.7, 0, 0), part.frame.axes)
-    return Labelled(_box(_BODY, frame, (1.2, 4.5, part.half_height_mm + 2.5)), BETWEEN_LEVELS)
+    return _strip(_BODY, frame, part.half_height_mm + 2.5, upper=disc - 1, lower=disc)
+
+
+def _strip(structure: Structure, frame: Frame, half_height: float, *, upper: int, lower: int) -> list[Labelled]:
+    """Returns a strip between two levels, each half of it the nearer one's."""
+    half = half_height / 2
+    return [
+        Labelled(_box(structure, Frame(frame.point_mm(0, 0, sign * half), frame.axes), (1.2, 4.5, half)), level)
+        for sign, level in ((1, upper), (-1, lower))
+    ]
 
 
 def split(rng: Generator, anatomy: Anatomy) -> LevelCase:

@@ -144,7 +144,19 @@ def test_an_extra_component_is_flagged_and_belongs_to_no_level():
     prediction[2:8, 22:24, disc_rows(1)] = DISC
     scores = by_level(reference, prediction)
     assert dice(scores) == pytest.approx(EXPECTED)
-    assert scores["C3/C4"].flags == (Flag.PREDICTION_EXTRA,)
+    assert Flag.PREDICTION_EXTRA in scores["C3/C4"].flags
+    assert [bool(score.flags) for score in scores.values()] == [False, True, False, False, False, False]
+
+
+def test_an_extra_component_on_the_spine_may_be_the_levels_and_one_beside_it_may_not():
+    near, far = prediction_of(column()), prediction_of(column())
+    near[2:8, 21:23, disc_rows(1)] = DISC
+    grown = np.pad(far, ((0, 0), (0, 12), (0, 0)))
+    grown[2:8, 32:34, disc_rows(1)] = DISC
+    wide = Geometry(grown.shape, GEOMETRY.affine)
+    reference = np.pad(column(), ((0, 0), (0, 12), (0, 0)))
+    assert by_level(column(), near)["C3/C4"].severity is Severity.NAME_UNSURE
+    assert by_level(reference, grown, wide)["C3/C4"].flags == (Flag.PREDICTION_EXTRA,)
 
 
 def test_a_prediction_beside_its_reference_counts_for_the_empty_level_nearby():
@@ -179,6 +191,51 @@ def test_fused_bodies_are_counted_as_two_and_levels_below_are_unsure(upper):
     assert dice(scores) == [None if value is None else pytest.approx(value) for value in expected]
     unsure = [score.severity is Severity.NAME_UNSURE for score in scores.values()]
     assert unsure == [n >= upper for n in range(6)]
+
+
+@pytest.mark.parametrize("rows_below", [0, PITCH])
+def test_c2_and_c3_in_one_are_not_silent_though_they_look_like_c2(rows_below):
+    reference = column(bodies=(0, 2, 3, 4, 5, 6), discs=range(1, 6))
+    # so low a C3 that both together have no more bulk than some C2
+    reference[SIDE, DEPTH, body_rows(0).stop : body_rows(0).stop + 5 + rows_below // 9] = BODY
+    reference = np.concatenate([reference, np.zeros((*SHAPE[:2], rows_below), np.uint8)], axis=2)
+    scores = by_level(reference, reference, Geometry(reference.shape, GEOMETRY.affine))
+    assert Flag.BODIES_FUSED not in scores["C2/C3"].flags
+    assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+
+
+@pytest.mark.parametrize("rows_below", [2, 20])
+def test_fewer_bodies_are_unsure_only_where_the_field_of_view_would_show_another(rows_below):
+    end = body_rows(5).stop + rows_below
+    reference = column(bodies=range(6), discs=range(5))[:, :, :end]
+    seen = Geometry(reference.shape, GEOMETRY.affine)
+    scores = by_level(reference, reference, seen)
+    has_flag = {Flag.BODIES_TOO_FEW in score.flags for score in scores.values()}
+    assert has_flag == {rows_below == 20}
+
+
+def test_an_eighth_body_is_t2_where_all_discs_are_there_and_else_unsure_from_the_pair_without():
+    below = np.zeros((*SHAPE[:2], PITCH), np.uint8)
+    below[SIDE, DEPTH, :HEIGHT] = BODY
+    seen = Geometry((*SHAPE[:2], SHAPE[2] + PITCH), GEOMETRY.affine)
+    unsure = []
+    for absent in (None, 3):
+        reference = column(discs=[n for n in range(6) if n != absent])
+        reference[SIDE, DEPTH, disc_rows(6)] = DISC
+        scores = by_level(*[np.concatenate([reference, below], axis=2)] * 2, seen)
+        unsure.append([Flag.BODIES_TOO_MANY in score.flags for score in scores.values()])
+    assert unsure == [[False] * 6, [False] * 3 + [True] * 3]
+
+
+def test_a_rim_of_the_next_body_is_told_from_the_last_by_the_disc_between():
+    reference = column()
+    end = body_rows(4).start + 2
+    reference[4, 4, disc_rows(3)] = BODY
+    reference = reference[:, :, :end]
+    scores = by_level(
+        reference, reference, Geometry(reference.shape, GEOMETRY.affine), structure=Structure.VERTEBRAL_BODY
+    )
+    assert [score.status for score in scores.values()] == [LevelStatus.OK] * 5 + [LevelStatus.ABSENT] * 2
 
 
 def test_a_body_missing_in_the_reference_shifts_no_name():
@@ -288,6 +345,29 @@ def test_predicted_bodies_that_merged_are_cut_in_the_disc_space():
     scores = bodies_by_level(column(), prediction)
     assert dice(scores)[1:] == pytest.approx(BODY_DICE, abs=0.01)
     assert [Flag.PREDICTION_MERGED in score.flags for score in scores.values()] == [2 <= n <= 5 for n in range(7)]
+
+
+def test_a_small_part_of_a_merged_prediction_counts_where_its_own_reference_lies():
+    prediction = column()
+    rows = body_rows(4)
+    prediction[:, 8:12, rows] = 0
+    prediction[:, 12:, rows.start + 4 :] = 0
+    prediction[SIDE, 17:20, disc_rows(3)] = BODY
+    scores = bodies_by_level(column(), prediction)
+    part = np.count_nonzero(prediction[:, :, rows] == BODY)
+    whole = np.count_nonzero(column()[:, :, rows] == BODY)
+    assert scores["C6"].dice == pytest.approx(2 * part / (part + whole), abs=0.06)
+    assert Flag.PREDICTION_MERGED in scores["C6"].flags
+
+
+def test_a_level_that_hinges_on_specks_is_unsure_in_the_view_where_it_does():
+    reference = column()
+    reference[1:6, :, disc_rows(2)] = 0
+    prediction = reference.copy()
+    prediction[1:3, 12:15, disc_rows(2)] = DISC
+    seen = {view: by_level(reference, prediction, view=view)["C4/C5"] for view in View}
+    assert Flag.VOXELS_UNSURE in seen[View.VOLUME].flags
+    assert Flag.VOXELS_UNSURE not in seen[View.MID_SAGITTAL].flags
 
 
 def test_a_predicted_body_below_the_reference_is_spurious_at_its_own_level():

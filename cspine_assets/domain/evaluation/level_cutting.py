@@ -1,0 +1,147 @@
+"""Which levels a component lies in by the planes of the frame, and how one that lies in several is cut.
+
+Add a rule here when it decides where a merged component ends. What a part is called in the end stands in the naming.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.evaluation.flags import Flag
+from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
+from cspine_assets.domain.evaluation.spine_frame import SpineFrame
+from cspine_assets.domain.evaluation.voxels import RIM, SPECK, Piece
+
+CUT_SHARE: Final = 0.2
+"""A component with more than this part of its voxels, or of the usual component's where it is larger, in each of two
+levels is two of its kind, cut between them."""
+
+OWN_SHARE: Final = SPECK
+"""So does a predicted component that covers this part of a second level's own reference, beyond the plane between: a
+part that would count if it stood alone counts where it hangs on a neighbour, however small the level is."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """How one structure's voxels get a level by the planes of the frame, and which levels have a name."""
+
+    index: Callable[[NDArray[np.float64]], NDArray[np.int64]]
+    named: range
+    merged: Flag
+
+    def nearest_named(self, level: int) -> int:
+        """Returns the level index with a name that is nearest, so that no finding is lost beyond the ends."""
+        return min(max(level, self.named.start), self.named.stop - 1)
+
+
+def ladder_of(structure: Structure, frame: SpineFrame, *, merged: Flag) -> Ladder:
+    """Returns the ladder of a structure.
+
+    Args:
+        structure: Bodies or discs.
+        frame: The reference's bodies.
+        merged: What to note at the levels of a component that was cut.
+    """
+    index = frame.body_index if structure is Structure.VERTEBRAL_BODY else frame.disc_index
+    return Ladder(index, level_indices(structure), merged)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A component and the level that the frame's planes give it.
+
+    Attributes:
+        level: That level.
+        piece: Its voxels.
+        strays: Its parts beyond a plane, too small to be cut off, at the levels where they lie.
+    """
+
+    level: int
+    piece: Piece
+    strays: tuple[Candidate, ...] = ()
+
+    def put_at(self, level: int, named: NamedPieces) -> None:
+        """Adds the component to a level; a part that strays into another may be the other's."""
+        named.pieces[level].append(self.piece)
+        for stray in self.strays:
+            if stray.level != level:
+                named.doubtful[level].append(stray.piece)
+                named.left_out[stray.level].append(stray.piece)
+
+
+@dataclass(frozen=True)
+class NamedMask:
+    """The reference that a prediction is named by.
+
+    Attributes:
+        level_map: Level index of every voxel.
+        pieces: The pieces of each level.
+    """
+
+    level_map: NDArray[np.int8]
+    pieces: NamedPieces
+
+    def covered(self, piece: Piece, level: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns which part of each level a component covers on that level's side of the planes, NaN where none is.
+
+        Args:
+            piece: A predicted component.
+            level: Level of each of its voxels by the planes.
+        """
+        sizes = np.array([self.pieces.size_at(n) for n in range(level.max() + 1)], np.float64)
+        hits = np.bincount(level[self.level_map[tuple(piece.indices.T)] == level], minlength=len(sizes))
+        return hits / np.where(sizes > 0, sizes, np.nan)
+
+
+def candidates_of(
+    pieces: list[Piece], ladder: Ladder, usual: float, named: NamedPieces, reference: NamedMask | None = None
+) -> list[Candidate]:
+    """Returns components with the level of the frame's planes; merged ones are cut and flagged.
+
+    Args:
+        pieces: Components of one structure without specks.
+        ladder: The planes.
+        usual: Voxels of the usual component.
+        named: Where what was found is noted.
+        reference: The named reference where the components are predicted, None where they are the reference's.
+    """
+    candidates = []
+    for piece in pieces:
+        parts = _cut(piece, ladder, usual, reference)
+        if len(parts) > 1:
+            for part in parts:
+                named.flags[part.level].add(ladder.merged)
+        candidates.extend(parts)
+    return candidates
+
+
+def _cut(piece: Piece, ladder: Ladder, usual: float, reference: NamedMask | None) -> list[Candidate]:
+    """Returns a component whole, at the level where most of it lies, or cut where it lies in several.
+
+    A part beyond a plane that is too small to be cut off strays: by its place it is the other level's, by what it
+    hangs on it is this one's.
+    """
+    level = ladder.index(piece.points_mm)
+    count = np.bincount(level)
+    covered = np.full(len(count), np.nan) if reference is None else reference.covered(piece, level)
+    is_chosen = (count > CUT_SHARE * min(len(piece), usual)) | (covered > OWN_SHARE)
+    is_chosen[count.argmax()] = True
+    chosen = np.flatnonzero(is_chosen)
+    nearest = chosen[np.abs(level[:, None] - chosen).argmin(axis=1)]
+    astray = np.flatnonzero(~is_chosen & (count > RIM * usual))
+    return [
+        Candidate(
+            int(n),
+            piece if len(chosen) == 1 else piece.part(nearest == n),
+            tuple(
+                Candidate(int(m), piece.part(level == m)) for m in astray if chosen[np.abs(m - chosen).argmin()] == n
+            ),
+        )
+        for n in chosen
+    ]
