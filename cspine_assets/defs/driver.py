@@ -21,7 +21,7 @@ import psutil
 
 from cspine_assets.defs.conditions import is_watched
 from cspine_assets.defs.fingerprints import Fingerprints
-from cspine_assets.defs.instance import open_instance
+from cspine_assets.defs.instance import index_kept_open, open_instance
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
 from cspine_assets.defs.partitions import lake_partition, patients, register_predictors
 from cspine_assets.defs.resources import Study
@@ -330,13 +330,14 @@ def _execute(
     partition_key: str | None = None,
 ) -> Outcome:
     """Executes a job in this process, and returns what failed."""
-    result = job.execute_in_process(
-        run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
-        instance=instance,
-        partition_key=partition_key,
-        tags=tags,
-        raise_on_error=False,
-    )
+    with index_kept_open(instance):
+        result = job.execute_in_process(
+            run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
+            instance=instance,
+            partition_key=partition_key,
+            tags=tags,
+            raise_on_error=False,
+        )
     if result.success:
         return Outcome()
     reasons = [_reason(event) for event in result.all_events if event.is_step_failure]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cspine_assets.defs.resources import Study
-from cspine_assets.domain.cohort.source_file import SourceFile
+from cspine_assets.domain.cohort.source_file import DAMAGE, SourceFile
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.imaging.contents import ContentMemory, FileState
@@ -18,7 +18,6 @@ from cspine_assets.domain.imaging.converter import converter_name
 from cspine_assets.domain.imaging.outcome import Failed
 from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.sources import SeriesRequest
-from cspine_assets.domain.tables.base import rows_of
 
 EXAMS_AT_A_TIME = 128
 """Files of an archived download are copied out for so many exams at a time: a few hundred megabytes."""
@@ -26,8 +25,7 @@ EXAMS_AT_A_TIME = 128
 
 def exams_of(study: Study, patient_id: str) -> list[Any]:
     """Returns a patient's rows of cohort.exams."""
-    frame = study.exams_by_patient.get(patient_id)
-    return [] if frame is None else list(rows_of(frame))
+    return study.exams_by_patient.get(patient_id, [])
 
 
 def batches(study: Study, patient_ids: list[str]) -> Iterator[list[str]]:
@@ -107,7 +105,7 @@ def _content(study: Study, file: SourceFile | None) -> str:
     state = FileState(file.location, file.size, file.changed_ns)
     try:
         return _memory(study.home.root / "contents.txt").sha256(state, file.open)
-    except (SourceError, OSError):
+    except (SourceError, OSError, *DAMAGE):
         return f"unreadable {file.size} {file.changed_ns}"
 
 

@@ -13,7 +13,7 @@ import dagster as dg
 
 from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.lake import Stamp, fingerprint_frame
+from cspine_assets.domain.lake import Stamp, fingerprint_groups
 from cspine_assets.domain.tables.base import Table, column_names
 
 if TYPE_CHECKING:
@@ -135,9 +135,7 @@ class Fingerprints:
         """Returns the fingerprint of one patient's rows in a table that is not cut by patient."""
         if table not in self._rows:
             frame = self._study.home.lake.read(table).sort_values([*table.key_columns()], ignore_index=True)
-            self._rows[table] = {
-                str(name): fingerprint_frame(rows.reset_index(drop=True)) for name, rows in frame.groupby("patient_id")
-            }
+            self._rows[table] = fingerprint_groups(frame, "patient_id")
         return self._rows[table].get(patient_id, "no rows")
 
     @staticmethod

@@ -27,9 +27,10 @@ from cspine_assets.domain.errors import ConversionError, SourceError
 from cspine_assets.domain.imaging.batch import each_converted
 from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.mask_batch import CheckedMask, MaskTask, each_checked
-from cspine_assets.domain.imaging.masks import mask_rows
+from cspine_assets.domain.imaging.masks import MaskFindings, mask_rows
 from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.outcome import Failed, Outcome, Scanned
+from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.rows import header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, volume_path
@@ -94,7 +95,7 @@ def _volume_metadata(frame: pd.DataFrame) -> dict[str, object]:
 @patient_asset(
     Masks,
     deps=[Exams, Volumes],
-    version="3",
+    version="4",
     kinds=("nifti",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1000),
     source=lambda study, patient_id: mask_contents(study, str(patient_id)),
@@ -103,23 +104,28 @@ def masks(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[st
     """Shipped masks checked against their volumes: labels, type, grid, components; never resampled or repaired."""
     for some in batches(study, patient_ids):
         with scratch_folder(_scratch(study)) as folder:
-            tasks = [task for patient_id in some for task in _mask_tasks(study, patient_id, folder)]
+            wanted = [task for patient_id in some for task in _mask_tasks(study, patient_id, folder)]
+            failed = [checked for checked in wanted if isinstance(checked, CheckedMask)]
+            tasks = [task for task in wanted if isinstance(task, MaskTask)]
             waiting: dict[str, list[CheckedMask]] = {patient_id: [] for patient_id in some}
-            for checked in each_checked(tasks, draw=mid_sagittal_png, workers=_workers()):
+            for checked in chain(failed, each_checked(tasks, draw=mid_sagittal_png, workers=_workers())):
                 patient_id = str(checked.findings.patient_id)
                 waiting[patient_id].append(checked)
                 if len(waiting[patient_id]) == len(exams_of(study, patient_id)):
                     yield _checked_patient(study, patient_id, waiting.pop(patient_id))
 
 
-def _mask_tasks(study: Study, patient_id: str, folder: Path) -> Iterator[MaskTask]:
+def _mask_tasks(study: Study, patient_id: str, folder: Path) -> Iterator[MaskTask | CheckedMask]:
+    """Yields what is to be looked at of a patient, or why a mask cannot be had out of its archive."""
     volumes_of = study.home.lake.read(Volumes, [patient_id]).set_index("exam_id")["path"]
     for exam in exams_of(study, patient_id):
         shipped, volume = mask_file(study, exam), study.home.absolute(volumes_of[exam.exam_id])
         try:
             mask = shipped.materialize(folder) if shipped else None
-        except SourceError:
-            mask = folder / shipped.name if shipped else None  # it is missing there, and its row will say so
+        except SourceError as error:
+            reason = f"{exam.exam_id}: {error}"
+            yield CheckedMask(MaskFindings(exam.exam_id, patient_id, Cause.DAMAGED, reason))
+            continue
         destination = volume.with_name(volume.name.replace(".nii.gz", "_SEG.nii.gz"))
         yield MaskTask(exam.exam_id, patient_id, mask, volume, destination)
 

@@ -3,8 +3,13 @@
 Add an instance setting here. Nothing here runs an asset.
 """
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 import dagster as dg
 import yaml
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
@@ -16,6 +21,9 @@ GPU_POOL = "gpu"
 
 CRASH_RETRIES = 3
 """How often a run whose process was killed is started again by itself; one that kills its process anew is given up."""
+
+INDEX_SHARD = "index"
+"""Dagster's name for the database of events of all runs; each run has one of its own besides."""
 
 TICK_DAYS = {"skipped": 7, "success": LOG_DAYS, "failure": LOG_DAYS, "started": LOG_DAYS}
 """Days that ticks are kept, by how they ended; a sensor skips a thousand times a day."""
@@ -55,3 +63,20 @@ def open_instance(home: Home) -> dg.DagsterInstance:
     if GPU_POOL not in storage.get_concurrency_keys() or storage.get_concurrency_info(GPU_POOL).slot_count != slots:
         storage.set_concurrency_slots(GPU_POOL, slots)
     return instance
+
+
+@contextmanager
+def index_kept_open(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Keeps the index of all events open meanwhile; nothing happens where it is no SQLite file.
+
+    Dagster opens and closes it several times for each event, and SQLite brings a database to the disk and removes its
+    log whenever the last who has it open leaves it. A run's own events are left alone: the page sees new ones by the
+    change of their file.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        yield
+        return
+    with closing(sqlite3.connect(storage.path_for_shard(INDEX_SHARD), check_same_thread=False)) as connection:
+        connection.execute("select count(*) from sqlite_master").fetchall()  # it is opened by the first look only
+        yield

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
-from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, trainings
+from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, ranges_remembered, trainings
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.lake import Stamp
@@ -286,8 +286,9 @@ def _record_patients(
         key: {"dagster/row_count": stamp.rows, **metadata[key]} for key in good if (stamp := stamps[key]) is not None
     }
     if not failures:
-        for key, shown in described.items():
-            context.add_asset_metadata(shown, partition_key=key)
+        with ranges_remembered():
+            for key, shown in described.items():
+                context.add_asset_metadata(shown, partition_key=key)
         return
     for key, shown in described.items():
         context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown))

@@ -3,6 +3,10 @@
 Add a cut when assets need it. What a cut is stored as (its file in the lake) stands here too, so that it is said once.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import dagster as dg
 
 from cspine_assets.domain.evaluation.external import predictor_folders, refusal_of_name
@@ -14,7 +18,36 @@ from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds, TrainingLog
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles, FoldPredictions
 
-patients = dg.DynamicPartitionsDefinition(name="patient")
+_ranges: ContextVar[dict[dg.PartitionKeyRange, Sequence[str]] | None] = ContextVar("ranges", default=None)
+
+
+class PatientPartitions(dg.DynamicPartitionsDefinition):
+    """Patients, whose ranges are read once where ``ranges_remembered`` says so."""
+
+    def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
+        """Returns the patients from one to another, both included, in the order in which they came."""
+        known = _ranges.get()
+        if known is None:
+            return super().get_partition_keys_in_range(partition_key_range)
+        if partition_key_range not in known:
+            known[partition_key_range] = super().get_partition_keys_in_range(partition_key_range)
+        return known[partition_key_range]
+
+
+@contextmanager
+def ranges_remembered() -> Iterator[None]:
+    """Lets a range be read from Dagster's storage once meanwhile; for a moment in which no patient comes or goes.
+
+    Dagster asks for all patients of a run anew with the metadata of each of them: of 10,000 that would be 100 million.
+    """
+    token = _ranges.set({})
+    try:
+        yield
+    finally:
+        _ranges.reset(token)
+
+
+patients = PatientPartitions(name="patient")
 """One key per patient of the cohort; the asset cohort/patients adds them, sorted."""
 
 folds = dg.StaticPartitionsDefinition([str(fold) for fold in FOLDS])

@@ -5,19 +5,22 @@ is used, never when this module is loaded.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 from pydantic import Field
 
 from cspine_assets.defs.automation import AutomationSettings, read_automation
+from cspine_assets.defs.instance import index_kept_open
 from cspine_assets.domain.cohort.source import Source, find_source
 from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home, HomeSettings
-from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.cohort import Exams, Patients
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.nnunet.devices import Slot
@@ -126,9 +129,12 @@ class Study:
         return find_source(Path(self.settings.source))
 
     @cached_property
-    def exams_by_patient(self) -> dict[str, pd.DataFrame]:
-        """Rows of ``cohort.exams`` of each patient who has any."""
-        return {str(key): rows for key, rows in self.home.lake.read(Exams).groupby("patient_id")}
+    def exams_by_patient(self) -> dict[str, list[Any]]:
+        """Rows of ``cohort.exams`` of each patient who has any, as named tuples."""
+        exams: dict[str, list[Any]] = {}
+        for exam in rows_of(self.home.lake.read(Exams)):
+            exams.setdefault(exam.patient_id, []).append(exam)
+        return exams
 
     def usable_volumes(self) -> pd.DataFrame:
         """Returns the volumes that stand: ``exam_id``, ``path``, ``sha256``."""
@@ -159,6 +165,12 @@ class StudyResource(dg.ConfigurableResource[Study]):
             choices: Training settings of this one run.
         """
         return Study(Home(home_root(self.home or None)), choices)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
+        """Gives itself to a run, for whose time the index of events is kept open."""
+        with index_kept_open(context.instance) if context.instance else nullcontext():
+            yield self
 
 
 def home_root(given: str | None = None) -> Path:

@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionDtype
 from pyarrow.dataset import dataset
 
@@ -217,6 +219,20 @@ def _small(path: Path, columns: list[str] | None, wanted: pa.Schema) -> pa.Table
 
 def fingerprint_frame(frame: pd.DataFrame) -> str:
     """Returns a SHA-256 over a frame's columns, types and values in their order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False, categorize=False).to_numpy()
+    return _fingerprint(frame, _row_hashes(frame))
+
+
+def fingerprint_groups(frame: pd.DataFrame, by: str) -> dict[str, str]:
+    """Returns ``fingerprint_frame`` of the rows of each value of a column, all rows hashed at once."""
+    hashes = _row_hashes(frame)
+    places = frame.groupby(by).indices
+    return {str(name): _fingerprint(frame, hashes[rows]) for name, rows in places.items()}
+
+
+def _row_hashes(frame: pd.DataFrame) -> NDArray[np.integer[Any]]:
+    return pd.util.hash_pandas_object(frame, index=False, categorize=False).to_numpy()
+
+
+def _fingerprint(frame: pd.DataFrame, row_hashes: NDArray[np.integer[Any]]) -> str:
     described = [f"{name}:{dtype}" for name, dtype in frame.dtypes.items()]
-    return hashlib.sha256("|".join(described).encode() + hashes.tobytes()).hexdigest()
+    return hashlib.sha256("|".join(described).encode() + row_hashes.tobytes()).hexdigest()

@@ -114,6 +114,15 @@ def cut_mask(exam: Exam, _: Exam) -> None:
     exam.mask.write_bytes(exam.mask.read_bytes()[:-9])
 
 
+def damaged_inside_an_archive(exam: Exam, _: Exam) -> None:
+    content = exam.mask.read_bytes()
+    archive = exam.mask.with_name("masks_of_one_exam.zip")
+    with zipfile.ZipFile(archive, "w") as stored:
+        stored.writestr(exam.mask.name, content)
+    archive.write_bytes(archive.read_bytes().replace(content, content[:-9] + bytes(9)))
+    exam.mask.unlink()
+
+
 def shipped_alone_and_cut(exam: Exam, _: Exam) -> None:
     exam.series.unlink()
     exam.image.write_bytes(gzip.compress(gzip.decompress(exam.image.read_bytes()))[:-9])
@@ -147,6 +156,11 @@ MASK_DEFECTS: dict[str, tuple[Plant, Cause, str]] = {
     "repeated": (change_mask(repeated), Cause.NOT_A_VOLUME, "3 axes"),
     "lose_mask": (lose_mask, Cause.MISSING, "there is none"),
     "cut_mask": (cut_mask, Cause.DAMAGED, "cut short"),
+    "damaged_inside_an_archive": (
+        damaged_inside_an_archive,
+        Cause.DAMAGED,
+        r"masks_of_one_exam\.zip \(.*_SEG\.nii\.gz\): expected a readable file .* got BadZipFile \(Bad CRC-32",
+    ),
 }
 VOLUME_DEFECTS: dict[str, tuple[Plant, Cause, str]] = {
     "shipped_alone_and_cut": (shipped_alone_and_cut, Cause.DAMAGED, "cut short"),

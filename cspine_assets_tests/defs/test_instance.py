@@ -1,12 +1,14 @@
 """The instance of a home loads with the settings written for it, and with the user's own."""
 
+from pathlib import Path
+
 import dagster as dg
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
 from cspine_assets.defs.driver import MAX_RETRIES_TAG
-from cspine_assets.defs.instance import CRASH_RETRIES, GPU_POOL, TICK_DAYS, open_instance
+from cspine_assets.defs.instance import CRASH_RETRIES, GPU_POOL, TICK_DAYS, index_kept_open, open_instance
 from cspine_assets.domain.home import Home
 
 
@@ -57,3 +59,22 @@ def test_settings_that_stand_are_the_users(home: Home):
     with open_instance(home) as instance:
         kept = instance.get_tick_retention_settings(InstigatorType.SCHEDULE)
     assert kept[TickStatus.SUCCESS] == 5
+
+
+def test_events_are_there_at_once_while_the_index_is_kept_open_and_their_log_is_gone_after(
+    instance: dg.DagsterInstance, home: Home
+):
+    log = Path(instance.event_log_storage.path_for_shard("index")).with_suffix(".db-wal")
+    with index_kept_open(instance):
+        for key in ("a", "b"):
+            instance.report_runless_asset_event(dg.AssetMaterialization("scan", partition=key))
+        assert log.stat().st_size > 0
+        with open_instance(home) as another:
+            assert another.get_materialized_partitions(dg.AssetKey("scan")) == {"a", "b"}
+    assert not log.exists()
+    assert instance.get_materialized_partitions(dg.AssetKey("scan")) == {"a", "b"}
+
+
+def test_an_instance_without_files_has_no_index_to_keep_open():
+    with dg.DagsterInstance.ephemeral() as instance, index_kept_open(instance):
+        instance.report_runless_asset_event(dg.AssetMaterialization("scan"))

@@ -19,7 +19,7 @@ from typing import IO, Final
 import pandas as pd
 
 from cspine_assets.domain.cohort.source import Listed, Source
-from cspine_assets.domain.cohort.source_file import SourceFile
+from cspine_assets.domain.cohort.source_file import DAMAGE, SourceFile
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.tables.base import validate
@@ -177,7 +177,7 @@ def _read(listed: Listed, hashed: Collection[str]) -> list[Content]:
         if listed.kind == "series":
             return list(_instances(file, hash_them="instance" in hashed))
         return [Content("", file.size, _md5(file) if listed.kind in hashed else None)]
-    except (SourceError, zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (SourceError, *DAMAGE, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         return [Content("", file.size, None, f"{type(error).__name__}: {error}")]
 
 

@@ -9,12 +9,16 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import written_aside
+
+DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
+"""What a damaged member raises while it is read; to open it looks at its archive's directory alone."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class SourceFile:
             try:
                 with aside.open("wb") as copy:
                     shutil.copyfileobj(stream, copy, 1 << 20)
-            except (zipfile.BadZipFile, EOFError) as error:
+            except DAMAGE as error:
                 raise self._unreadable(error) from error
         return path
 

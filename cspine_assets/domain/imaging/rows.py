@@ -13,12 +13,12 @@ import pandas as pd
 
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.outcome import Failed, Outcome, Scanned
-from cspine_assets.domain.tables.base import Table, column_names, empty_frame, validate
+from cspine_assets.domain.tables.base import Table, column_names, empty_frame
 from cspine_assets.domain.tables.imaging import HeaderFindings, Volumes
 
 
 def volume_rows(outcomes: Iterable[Outcome], home: Path) -> pd.DataFrame:
-    """Returns the rows of ``imaging.volumes``, one per outcome, in their order.
+    """Returns the rows of ``imaging.volumes``, one per outcome, in their order; writing them validates them.
 
     Args:
         outcomes: Of requests that name patient and series; both are columns of the table.
@@ -99,4 +99,4 @@ def relative_to_home(path: Path, home: Path) -> str:
 def _frame(table: type[Table], rows: list[dict[str, object]]) -> pd.DataFrame:
     if not rows:
         return empty_frame(table)
-    return validate(table, pd.DataFrame(rows, columns=column_names(table)))
+    return pd.DataFrame(rows, columns=column_names(table))

@@ -11,15 +11,34 @@ import gc
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
+from pandera.dtypes import immutable
+from pandera.engines import pandas_engine
 from pandera.errors import SchemaErrors
 from pandera.typing.pandas import Series
 
 from cspine_assets.domain.errors import TableError
 
-Text: TypeAlias = Series[pd.StringDtype]
+
+@pandas_engine.Engine.register_dtype
+@immutable(init=True)
+class Words(pandas_engine.STRING):
+    """pandas' strings, for which that all is well is one answer.
+
+    Pandera's own type answers for each cell, and of the cells that are not well, of none too, pandera writes a table
+    into a message: half the time of validating one patient's rows.
+    """
+
+    def check(self, pandera_dtype: Any, data_container: Any = None) -> Any:  # noqa: ANN401
+        """Returns whether a column is of this type; for each cell, where some are not."""
+        answer: Any = super().check(pandera_dtype, data_container)
+        return answer if isinstance(answer, bool) or not np.all(answer) else True
+
+
+Text: TypeAlias = Series[Words]
 Integer: TypeAlias = Series[pd.Int64Dtype]
 Number: TypeAlias = Series[pd.Float64Dtype]
 Truth: TypeAlias = Series[pd.BooleanDtype]

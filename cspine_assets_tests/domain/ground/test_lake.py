@@ -9,7 +9,7 @@ import pytest
 
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text, write_text, written_aside
-from cspine_assets.domain.lake import Lake
+from cspine_assets.domain.lake import Lake, fingerprint_frame, fingerprint_groups
 from cspine_assets.domain.tables.base import column_names
 from cspine_assets.domain.tables.warehouse import Database
 
@@ -91,6 +91,13 @@ def test_the_fingerprint_follows_the_content_alone(lake: Lake):
     assert first.fingerprint == same.fingerprint != other.fingerprint
     assert lake.stamp(Database, "1") == first
     assert lake.stamp(Database, "2") == same
+
+
+def test_groups_have_the_fingerprints_of_their_own_rows():
+    frame = pd.DataFrame({"patient": ["b", "a", "b", "a"], "exam": ["1", None, "3", "4"], "mm": [1.5, 2.0, None, 4.0]})
+    alone = {name: fingerprint_frame(rows.reset_index(drop=True)) for name, rows in frame.groupby("patient")}
+    assert fingerprint_groups(frame, "patient") == alone
+    assert len(set(alone.values())) == 2
 
 
 def test_an_incomplete_partition_says_so(lake: Lake):
