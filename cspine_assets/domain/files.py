@@ -6,7 +6,6 @@ stays light: no pandas, no Arrow. What a file holds is no matter of this module.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -74,12 +73,16 @@ def write_text(path: Path, text: str) -> None:
 
 def fingerprint_file(path: Path, algorithm: str = "sha256") -> str:
     """Returns the hex digest of a file's bytes, links followed."""
+    import hashlib  # noqa: PLC0415 - OpenSSL comes with it, and who writes files alone needs none
+
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
 def fingerprint_text(*parts: str) -> str:
     """Returns one SHA-256 over several texts; where one ends and the next begins counts, and so does their order."""
+    import hashlib  # noqa: PLC0415 - as above
+
     digest = hashlib.sha256()
     for part in parts:
         encoded = part.encode()
