@@ -18,6 +18,7 @@ from cspine_assets.defs.resources import home_root
 from cspine_assets.domain.home import Home
 
 PASSWORD_VARIABLE = "CSPINE_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
+WILL_RETRY_TAG = "dagster/will_retry"
 TIMEOUT_SECONDS = 10
 LOOK_SECONDS = 30
 
@@ -58,10 +59,11 @@ def post_alert(webhook: str, body: AlertBody) -> None:
 
 
 def run_failed(run: dg.DagsterRun) -> AlertBody:
-    """Returns the alert of a failed run."""
+    """Returns the alert of a failed run; it says so where the run was killed and is started again."""
+    again = " It was killed, and is started again by itself." if run.tags.get(WILL_RETRY_TAG) == "true" else ""
     return AlertBody(
         event="run_failed",
-        text=f"cspine-assets: run {run.run_id} of {run.job_name} has failed.",
+        text=f"cspine-assets: run {run.run_id} of {run.job_name} has failed.{again}",
         time=_now(),
         run_id=run.run_id,
         job=run.job_name,

@@ -1,27 +1,20 @@
-"""Assets that set predictors side by side: masks from other tools, the leaderboard, and the history.
+"""Assets that set predictors side by side: masks from other tools, and the leaderboard.
 
-Add an asset when something more is compared across tools or over time. How masks are scored stands in the evaluation
-wing, what other tools may hand in too.
+Add an asset when something more is compared across tools; over time is ``history``. How masks are scored stands in the
+evaluation wing, what other tools may hand in too.
 """
 
-import importlib.metadata
-import json
-import platform
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 
-from cspine_assets.defs.fingerprints import described_tables
-from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, Made, asset_key, is_forced, table_asset
+from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import inline_table, joined
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.evaluation.comparison import model_comparison
-from cspine_assets.domain.evaluation.drops import Drop, find_drops
 from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, read_card, refusal_of_mask
-from cspine_assets.domain.evaluation.history import Evaluation, Ingredients, history_rows
 from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
@@ -30,18 +23,14 @@ from cspine_assets.domain.tables.benchmark import (
     ExternalComparison,
     ExternalMetrics,
     ExternalPredictions,
-    History,
     Leaderboard,
 )
 from cspine_assets.domain.tables.cohort import AnnotationProvenance, Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 from cspine_assets.domain.tables.imaging import Masks
-from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, TrainedFolds
-from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions
+from cspine_assets.domain.tables.prediction import ExamPredictions
 
-MOST_DROPS = 20
 _SAID = ["predictor_provenance", "predictor_settings"]
-_SOFTWARE = ("cspine-assets", "dagster", "nnunetv2", "numpy", "pandas", "scipy", "torch")
 
 
 def _test_references(study: Study) -> pd.DataFrame:
@@ -170,68 +159,13 @@ def leaderboard(_context: dg.AssetExecutionContext, study: Study) -> Made:
     external = study.read(ExternalPredictions).assign(origin="external")
     columns = ["exam_id", "predictor", "origin", "status", "sha256", *_SAID]
     frame = rank_predictors(
-        _joined([study.read(ExamMetrics), study.read(ExternalMetrics)]),
-        _joined([own[columns], external[columns]]),
+        joined([study.read(ExamMetrics), study.read(ExternalMetrics)]),
+        joined([own[columns], external[columns]]),
         _test_references(study),
         profile=study.settings.profile,
     )
     brief = frame[["set_name", "rank", "predictor", "origin", "exams", "coverage", "dice_macro_mean"]]
-    table = dg.MetadataValue.md(brief.to_markdown(index=False, floatfmt=".3f", missingval=""))
-    return Made(frame, {"profile": study.settings.profile, "table": table})
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Returns the rows of several tables; an empty one has no say in the columns' types."""
-    return pd.concat([frame for frame in frames if not frame.empty] or frames[:1], ignore_index=True)
-
-
-@table_asset(History, deps=[ExamMetrics, ExternalMetrics, TrainedFolds], version="1", kinds=("scipy",), appended=True)
-def history(context: dg.AssetExecutionContext, study: Study) -> Made:
-    """What this evaluation found and with what, added to all that came before; nothing is ever rewritten.
-
-    Where neither model, exams, data, split, code nor values have changed, no row is added.
-    """
-    metrics = _joined([study.read(ExamMetrics), study.read(ExternalMetrics)])
-    earlier = study.home.lake.read(History)
-    frame = history_rows(
-        metrics, _ingredients(study, metrics), _evaluation(context), earlier=earlier, forced=is_forced(context)
-    )
-    why = "nothing that a number is made from has changed" if frame.empty else ", ".join(sorted(set(frame["reason"])))
-    return Made(frame, {"added_rows": len(frame), "standing_rows": len(earlier), "reason": why})
-
-
-def _ingredients(study: Study, metrics: pd.DataFrame) -> Ingredients:
-    """Returns the fingerprints of models and data behind metrics."""
-    trained = study.read(TrainedFolds)
-    checkpoints = {name: own["checkpoint_sha256"].tolist() for name, own in trained.groupby("configuration")}
-    every = [sum_ for name in CONFIGURATIONS for sum_ in checkpoints.get(name, [])]
-    models = {name: fingerprint_text(*sorted(checkpoints.get(name, every))) for name in PREDICTORS}
-    masks = study.read(ExternalPredictions).dropna(subset=["sha256"]).sort_values("exam_id")
-    external = {
-        str(name): fingerprint_text(*own["exam_id"], *own["sha256"]) for name, own in masks.groupby("predictor")
-    }
-    nothing = {str(name): fingerprint_text() for name in metrics["predictor"].unique()}
-    volumes, references = study.usable_volumes(), study.read(Masks).query("status == 'ok'")
-    data = volumes.merge(references, on="exam_id", suffixes=("", "_mask"))
-    return Ingredients(
-        model_sha256={**nothing, **models, **external},
-        data_sha256={row.exam_id: fingerprint_text(row.sha256, row.sha256_mask) for row in rows_of(data)},
-    )
-
-
-def _evaluation(context: dg.AssetExecutionContext) -> Evaluation:
-    """Returns which evaluation this is; one that nobody named is that of the run."""
-    tags = context.run.tags
-    now = time.time()
-    started = context.instance.get_run_stats(context.run_id).start_time
-    versions = {name: importlib.metadata.version(name) for name in _SOFTWARE}
-    return Evaluation(
-        evaluation_id=tags.get(EVALUATION_TAG, context.run_id),
-        evaluated_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
-        duration_s=max(0.0, now - float(tags.get(BEGAN_TAG, started or now))),
-        code_version=described_tables()[ExamMetrics].version,
-        software=json.dumps({**versions, "python": platform.python_version()}, sort_keys=True),
-    )
+    return Made(frame, {"profile": study.settings.profile, "table": inline_table(brief.round(3))})
 
 
 @dg.asset_check(
@@ -255,50 +189,3 @@ def masks_usable(study: StudyResource) -> dg.AssetCheckResult:
 
 def _reasons(bad: pd.DataFrame) -> list[str]:
     return [f"{row.predictor}, {row.exam_id}: {row.reason}" for row in rows_of(bad.head(20))]
-
-
-@dg.asset_check(
-    asset=asset_key(History),
-    description="No predictor is worse than at its last evaluation on the same exams: yellow beyond bootstrap noise, "
-    "red beyond `too_much` of automation.yaml as well.",
-)
-def no_drop(study: StudyResource) -> dg.AssetCheckResult:
-    """Yellow for a drop beyond noise; red for one that is also larger than the share set for the home."""
-    opened = study.open()
-    limit = opened.automation.too_much
-    drops = sorted(find_drops(opened.home.lake.read(History), too_much=limit), key=lambda drop: not drop.large)
-    large = sum(drop.large for drop in drops)
-    return dg.AssetCheckResult(
-        passed=not drops,
-        severity=dg.AssetCheckSeverity.ERROR if large else dg.AssetCheckSeverity.WARN,
-        description=f"{len(drops)} means are worse than before by more than noise, {large} of them by more than "
-        f"{limit:.0%}."
-        if drops
-        else "Nothing is worse than before by more than noise.",
-        metadata={
-            "worse_than_noise": len(drops),
-            "too_much_worse": large,
-            # a number would be plotted over time
-            "too_much": f"{limit:.0%} of the mean before",
-            **({"drops": _drop_table(drops[:MOST_DROPS])} if drops else {}),
-        },
-    )
-
-
-def _drop_table(drops: list[Drop]) -> dg.TableMetadataValue:
-    """Returns drops as the page shows a table without a click."""
-    shown = [
-        {
-            "predictor": drop.predictor,
-            "set": drop.set_name,
-            "structure": drop.structure,
-            "metric": drop.metric,
-            "mean_before": f"{drop.before:.4g}",
-            "mean_now": f"{drop.now:.4g}",
-            "change": f"{(drop.now - drop.before) / abs(drop.before):+.1%}" if drop.before else "",
-            "noise": f"{drop.noise:.2g}",
-            "too_much": "yes" if drop.large else "",
-        }
-        for drop in drops
-    ]
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in shown])

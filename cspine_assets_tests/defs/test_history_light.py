@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 from cspine_assets.defs.automation import SETTINGS_FILE
-from cspine_assets.defs.benchmark import no_drop
+from cspine_assets.defs.history import no_drop
 from cspine_assets.defs.resources import StudyResource
+from cspine_assets.defs.shown import inline_table
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.benchmark import History
 from cspine_assets_tests.domain.evaluation.test_history import DICE, first, second
 
@@ -42,3 +44,9 @@ def test_a_drop_beyond_noise_is_yellow_and_one_beyond_the_limit_red(
     assert (row["mean_before"], row["mean_now"], row["change"]) == ("0.8", "0.73", "-8.8%")
     assert {row["too_much"] for row in shown} == {"yes" if severity == dg.AssetCheckSeverity.ERROR else ""}
     assert f"{result.metadata['too_much_worse'].value} of them by more than {too_much:.0%}" in result.description
+
+
+def test_a_table_without_rows_is_shown_with_its_columns():
+    shown = inline_table(empty_frame(History))
+    assert shown.records == []
+    assert [column.name for column in shown.schema.columns] == list(empty_frame(History).columns)
