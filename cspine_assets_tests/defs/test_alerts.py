@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
@@ -10,7 +11,7 @@ import pytest
 import requests
 
 from cspine_assets.definitions import defs
-from cspine_assets.defs.alerts import alert_sensors
+from cspine_assets.defs.alerts import WILL_RETRY_TAG, alert_sensors, run_failed
 from cspine_assets.defs.automation import Alerts
 from cspine_assets.defs.io import asset_key
 from cspine_assets.domain.tables.benchmark import History
@@ -45,14 +46,20 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
+@contextmanager
+def receiving() -> Iterator[Receiver]:
     with Receiver() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server
         server.shutdown()
         thread.join(5)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as server:
+        yield server
 
 
 @pytest.fixture
@@ -92,6 +99,12 @@ def test_a_failed_run_is_told_without_its_reason(receiver: Receiver, ephemeral: 
     assert (body["event"], body["job"], body["run_id"]) == ("run_failed", "failing", run.run_id)
     assert set(body) == {"event", "text", "time", "run_id", "job"}
     assert PATIENT not in json.dumps(body)
+
+
+def test_a_killed_run_that_is_started_again_says_so(ephemeral: dg.DagsterInstance):
+    for tags, told in (({}, False), ({WILL_RETRY_TAG: "false"}, False), ({WILL_RETRY_TAG: "true"}, True)):
+        run = ephemeral.create_run_for_job(failing, tags=tags)
+        assert ("is started again by itself" in run_failed(run).text) == told
 
 
 def test_without_an_address_nobody_is_told(ephemeral: dg.DagsterInstance):
