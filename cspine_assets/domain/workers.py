@@ -177,7 +177,8 @@ class _Worker:
 def _serve(channel: Connection[Any, Any]) -> None:
     """Is a worker: takes work, gives results or the error, until there is nobody to give them to."""
     _end_with_parent()
-    # what the libraries brought stays for good; to look through it again and again costs a tenth of some work
+    # what the libraries brought stays for good: a look through it takes 0.15 s each time where it is Dagster, and where
+    # it is no more than reads DICOM, 2 percent of converting a series
     gc.freeze()
     # a person's Ctrl-C reaches the whole terminal group; who started this worker decides when it ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)

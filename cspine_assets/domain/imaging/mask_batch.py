@@ -21,7 +21,8 @@ from cspine_assets.domain.workers import each_in_workers
 MASKS_PER_CHUNK: Final = 8
 
 FEW: Final = 24
-"""So many masks are looked at before worker processes have started: they are not worth a start."""
+"""So many masks are not worth the start of worker processes: each takes 0.06 s of processor time at 448 x 448 x 15,
+check and picture, and the start of two processes 1.5 s."""
 
 Draw: TypeAlias = Callable[[Volume, Volume], bytes]
 """Draws a volume with its mask, as a PNG; a function at the top level of a module."""
