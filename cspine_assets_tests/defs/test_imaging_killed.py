@@ -7,11 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from cspine_assets.defs.driver import materialize
+from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.stages import Order
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.imaging.batch import EXAMS_PER_CALL
@@ -20,7 +19,7 @@ from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.imaging import Volumes
 
-PATIENTS = 90
+PATIENTS, FEW = 90, 12
 DRIVE = """
 import sys
 from pathlib import Path
@@ -43,19 +42,18 @@ def volumes_of(home: Home) -> list[Path]:
     return sorted(path for path in home.volumes.rglob("[!.]*.nii.gz") if not path.name.endswith("_SEG.nii.gz"))
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    write_cohort(
-        tmp_path / "download", CohortSettings(patients=PATIENTS, seed=4, matrix=32, slices_min=5, slices_max=5)
-    )
-    home = Home(tmp_path / "home")
-    home.open(HomeSettings("demo", str(tmp_path / "download"), str(tmp_path / "download" / PROVENANCE_FILE)))
+def opened(folder: Path, patients: int) -> Home:
+    """A home of a cohort of small matrices, all made that images come after."""
+    write_cohort(folder / "download", CohortSettings(patients=patients, seed=4, matrix=32, slices_min=5, slices_max=5))
+    home = Home(folder / "home")
+    home.open(HomeSettings("demo", str(folder / "download"), str(folder / "download" / PROVENANCE_FILE)))
     with open_instance(home) as instance:
         materialize(home, instance=instance, schemas=("midrc", "cohort"))
     return home
 
 
-def test_a_killed_range_run_is_picked_up(home: Home, tmp_path: Path):
+def test_a_killed_range_run_is_picked_up(tmp_path: Path):
+    home = opened(tmp_path, PATIENTS)
     script = tmp_path / "drive.py"
     script.write_text(DRIVE)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -98,17 +96,23 @@ def test_a_killed_range_run_is_picked_up(home: Home, tmp_path: Path):
     )
 
 
-def test_only_the_missing_are_made_again(home: Home):
+def test_only_the_missing_are_made_again(tmp_path: Path):
+    home = opened(tmp_path, FEW)
+    order = Order(tables=frozenset({Volumes}))
     with open_instance(home) as instance:
-        materialize(home, instance=instance, schemas=("imaging",))
-        before = finished(home)
-        lost = sorted(before)[10]
+        carry_out(order, home, instance=instance)
+        before, written = finished(home), {path: path.stat().st_mtime_ns for path in volumes_of(home)}
+        lost = sorted(before)[3]
+        assert len(before) == FEW
         for path in (home.volumes / lost).iterdir():
             path.unlink()
         # the download is touched: what it holds is the same
-        for path in Path(home.read_settings().source).rglob("*.zip"):
+        touched = list(Path(home.read_settings().source).rglob("*.zip"))
+        assert len(touched) >= FEW
+        for path in touched:
             os.utime(path)
-        reports = materialize(home, instance=instance, schemas=("imaging",))
-    made = {report.stage.name: len(report.stage.keys) for report in reports}
-    assert made["imaging.volumes"] == 1
-    assert {p for p, t in finished(home).items() if t != before[p]} == {lost}
+        reports = carry_out(order, home, instance=instance)
+    assert [report.stage.keys for report in reports] == [(lost,)]
+    assert {patient for patient, time_ns in finished(home).items() if time_ns != before[patient]} == {lost}
+    again = {path.parent.name for path in volumes_of(home) if path.stat().st_mtime_ns != written[path]}
+    assert again == {lost}
