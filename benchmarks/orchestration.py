@@ -12,7 +12,6 @@ import multiprocessing.forkserver
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +42,7 @@ from cspine_assets.domain.tables.imaging import Masks, Volumes
 
 PATIENTS = (100, 300)
 """Two cohorts: a term that grows with the square of the patients would show. The release has 1,232, which a person may
-ask for: ``python -m benchmarks.orchestration 300 1232``."""
+ask for: ``python -m benchmarks orchestration 300 1232``."""
 
 BUDGET_MS = 40.0
 """A patient may cost so much beside the work, in wall time and in processor time."""
@@ -211,10 +210,10 @@ def _run(sender: Connection, work: Callable[[Path, type[Table]], Cost], root: Pa
     sender.send(work(root, table))
 
 
-def main(sizes: tuple[int, ...] = PATIENTS) -> None:
+def main(*sizes: int) -> None:
     """Makes a cohort of each size and prints what a patient costs, with the work and beside it."""
     print(f"ms a patient, {_cores()} workers{'':<21}{'wall':>8}{'cpu':>8}{'of it main':>12}{'workers':>9}")
-    for patients in sizes:
+    for patients in sizes or PATIENTS:
         with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
             root = Path(folder)
             write_study(root, patients)
@@ -244,4 +243,4 @@ def _print_row(name: str, patients: int, cost: Cost) -> None:
 
 
 if __name__ == "__main__":
-    main(tuple(int(size) for size in sys.argv[1:]) or PATIENTS)
+    main()

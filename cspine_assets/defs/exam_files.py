@@ -29,7 +29,14 @@ def exams_of(study: Study, patient_id: str) -> list[Any]:
 
 
 def batches(study: Study, patient_ids: list[str]) -> Iterator[list[str]]:
-    """Cuts patients into lists of about as many exams as are copied out at a time."""
+    """Cuts patients into lists of about as many exams as are copied out at a time.
+
+    They are one list where nothing lies in archives: between two lists every worker process ends and another starts.
+    """
+    if not study.source.in_archives:
+        if patient_ids:
+            yield patient_ids
+        return
     batch: list[str] = []
     count = 0
     for patient_id in patient_ids:

@@ -104,7 +104,7 @@ def masks(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[st
     """Shipped masks checked against their volumes: labels, type, grid, components; never resampled or repaired."""
     for some in batches(study, patient_ids):
         with scratch_folder(_scratch(study)) as folder:
-            wanted = [task for patient_id in some for task in _mask_tasks(study, patient_id, folder)]
+            wanted = list(_mask_tasks(study, some, folder))
             failed = [checked for checked in wanted if isinstance(checked, CheckedMask)]
             tasks = [task for task in wanted if isinstance(task, MaskTask)]
             waiting: dict[str, list[CheckedMask]] = {patient_id: [] for patient_id in some}
@@ -115,19 +115,20 @@ def masks(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[st
                     yield _checked_patient(study, patient_id, waiting.pop(patient_id))
 
 
-def _mask_tasks(study: Study, patient_id: str, folder: Path) -> Iterator[MaskTask | CheckedMask]:
-    """Yields what is to be looked at of a patient, or why a mask cannot be had out of its archive."""
-    volumes_of = study.home.lake.read(Volumes, [patient_id]).set_index("exam_id")["path"]
-    for exam in exams_of(study, patient_id):
+def _mask_tasks(study: Study, patient_ids: list[str], folder: Path) -> Iterator[MaskTask | CheckedMask]:
+    """Yields what is to be looked at of some patients, or why a mask cannot be had out of its archive."""
+    standing = study.home.lake.read(Volumes, patient_ids)
+    volumes_of = dict(zip(standing["exam_id"], standing["path"], strict=True))
+    for exam in (exam for patient_id in patient_ids for exam in exams_of(study, patient_id)):
         shipped, volume = mask_file(study, exam), study.home.absolute(volumes_of[exam.exam_id])
         try:
             mask = shipped.materialize(folder) if shipped else None
         except SourceError as error:
             reason = f"{exam.exam_id}: {error}"
-            yield CheckedMask(MaskFindings(exam.exam_id, patient_id, Cause.DAMAGED, reason))
+            yield CheckedMask(MaskFindings(exam.exam_id, exam.patient_id, Cause.DAMAGED, reason))
             continue
         destination = volume.with_name(volume.name.replace(".nii.gz", "_SEG.nii.gz"))
-        yield MaskTask(exam.exam_id, patient_id, mask, volume, destination)
+        yield MaskTask(exam.exam_id, exam.patient_id, mask, volume, destination)
 
 
 def _checked_patient(study: Study, patient_id: str, checked: list[CheckedMask]) -> MadePatient:

@@ -159,7 +159,10 @@ class Lake:
         path = self.path(table, partition)
         if not path.exists():
             return empty_frame(table)[name]
-        column: pd.Series[Any] = pq.read_table(path, columns=[name]).to_pandas(types_mapper=_PANDAS_TYPES.get)[name]
+        schema = arrow_schema(table)
+        rows = _small(path, [name], pa.schema([schema.field(name)]))
+        rows = _one(path, schema, [name]) if rows is None else rows
+        column: pd.Series[Any] = rows.to_pandas(types_mapper=_PANDAS_TYPES.get)[name]
         return column
 
     def stamp(self, table: type[Table], partition: str | None = None) -> Stamp | None:

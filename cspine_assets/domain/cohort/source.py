@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -69,6 +70,12 @@ class Source:
         """Date of the release, ``YYYYMMDD``, from the name of the case table, if that has one."""
         table = self.table_files.get("case")
         return _date(table.name) or None if table else None
+
+    @property
+    def in_archives(self) -> bool:
+        """Whether a scan, a mask or the instances of a series lie inside an archive of a part."""
+        files = chain(self.images.values(), self.masks.values(), *self.series.values())
+        return any(file.member is not None for file in files)
 
     def image_file(self, name: str) -> SourceFile:
         """Returns the shipped scan of this file name.

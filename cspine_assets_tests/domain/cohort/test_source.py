@@ -35,6 +35,7 @@ def test_archives_are_read_without_being_extracted(download, tmp_path):
         zip_part(folder, f"DukeCSpineSeg_{part}")
     source = find_source(folder)
     assert sorted(p.suffix for p in folder.iterdir()) == [".zip"] * 4
+    assert (extracted.in_archives, source.in_archives) == (False, True)
     assert set(source.images) == set(extracted.images)
     assert set(source.series) == set(extracted.series)
     copy = source.mask_file(f"{STEM}_SEG.nii.gz").materialize(tmp_path / "scratch")
