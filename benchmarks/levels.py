@@ -30,7 +30,8 @@ _COLUMNS: Final = (
     (Protocol.PAPER, View.MID_SAGITTAL),
 )
 
-Counts = Counter[tuple[Protocol, View, Verdict]]
+Counts = Counter[tuple[Protocol, View, Verdict, bool]]
+"""Number of judgements by rule, view, verdict, and whether the level is flagged."""
 
 
 def judged(
@@ -54,13 +55,20 @@ def _judge(scenario: Scenario, spine: Callable[[Generator], Anatomy], *, seed: i
 
 
 def counted(cases: list[list[Judgement]]) -> Counts:
-    """Returns how often each rule and view got each verdict."""
-    return Counter((one.protocol, one.view, one.verdict) for case in cases for one in case)
+    """Returns how often each rule and view got each verdict, flagged and not."""
+    return Counter((one.protocol, one.view, one.verdict, one.is_unsure) for case in cases for one in case)
 
 
 def share(counts: Counts, protocol: Protocol, view: View, verdict: Verdict) -> float:
     """Returns a verdict's share of all levels that a rule judged in a view."""
-    return counts[protocol, view, verdict] / sum(counts[protocol, view, each] for each in Verdict)
+    return levels_with(counts, protocol, view, verdict) / sum(
+        levels_with(counts, protocol, view, each) for each in Verdict
+    )
+
+
+def levels_with(counts: Counts, protocol: Protocol, view: View, verdict: Verdict) -> int:
+    """Returns how many levels of a view got a verdict, flagged or not."""
+    return counts[protocol, view, verdict, False] + counts[protocol, view, verdict, True]
 
 
 def _line(name: str, counts: Counts) -> str:
@@ -86,10 +94,12 @@ def print_trials(*, seed: int, cases: int) -> None:
             print(_line(scenario.__name__, counts))
             total += counts
         print(_line("all", total))
-        silent = sum(total[Protocol.ANATOMICAL, view, Verdict.SILENTLY_WRONG] for view in View)
+        silent = sum(levels_with(total, Protocol.ANATOMICAL, view, Verdict.SILENTLY_WRONG) for view in View)
         right = share(total, Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT)
         verdict = "met" if silent == 0 and right >= RIGHT_TARGET else "MISSED"
         print(f"silently wrong levels: {silent} of {2 * 13 * len(SCENARIOS) * cases} (target 0)")
+        doubted = total[Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT, True] / (13 * len(SCENARIOS) * cases)
+        print(f"right in 3-D though flagged: {doubted:.1%}")
         print(f"right in 3-D: {right:.1%} (target {RIGHT_TARGET:.0%}); targets {verdict}")
 
 

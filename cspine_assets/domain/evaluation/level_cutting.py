@@ -35,6 +35,10 @@ class Ladder:
     named: range
     merged: Flag
 
+    def level_of(self, piece: Piece) -> int:
+        """Returns the level index in which most of a piece lies."""
+        return int(np.bincount(self.index(piece.points_mm)).argmax())
+
     def nearest_named(self, level: int) -> int:
         """Returns the level index with a name that is nearest, so that no finding is lost beyond the ends."""
         return min(max(level, self.named.start), self.named.stop - 1)
@@ -73,6 +77,11 @@ class Candidate:
             if stray.level != level:
                 named.doubtful[level].append(stray.piece)
                 named.left_out[stray.level].append(stray.piece)
+
+    def leave_out(self, named: NamedPieces) -> None:
+        """Leaves the component out of all levels, though it may belong to those where it and its strays lie."""
+        for part in (self, *self.strays):
+            named.left_out[part.level].append(part.piece)
 
 
 @dataclass(frozen=True)

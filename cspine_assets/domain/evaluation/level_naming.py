@@ -88,11 +88,13 @@ def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedRef
 
 
 def _name_bodies(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -> NamedPieces:
-    """Returns the frame's bodies with the crumbs that touch them."""
+    """Returns the frame's bodies with the crumbs that touch them; what was left out beside one may be a part of it."""
     named = NamedPieces()
     ladder = ladder_of(Structure.VERTEBRAL_BODY, frame, merged=Flag.BODIES_IN_CONTACT)
     named.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
     sifted = without_specks(found, usual=usual_size(found))
+    for piece in frame.aside:
+        named.left_out[ladder.level_of(piece)].append(piece)
     _note_specks(add_edge_crumbs(sifted.specks, named, shape), ladder, named, frame)
     return named
 
@@ -105,6 +107,7 @@ def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -
     for candidate in candidates_of(sifted.kept, ladder, usual_size(found), named):
         if frame.is_aside(candidate.piece):
             named.flags[ladder.nearest_named(candidate.level)].add(Flag.DISC_ASIDE)
+            named.left_out[candidate.level].append(candidate.piece)
         else:
             candidate.put_at(candidate.level, named)
     _note_pieces(named, Flag.DISC_IN_PIECES, frame, None)
@@ -169,7 +172,7 @@ def _note_pieces(named: NamedPieces, flag: Flag, frame: SpineFrame, theirs: NDAr
 def _note_specks(specks: list[Piece], ladder: Ladder, named: NamedPieces, frame: SpineFrame) -> None:
     """Flags the level at which specks were left out; those on the spine may be the level's."""
     for speck in specks:
-        level = int(np.bincount(ladder.index(speck.points_mm)).argmax())
+        level = ladder.level_of(speck)
         named.flags[ladder.nearest_named(level)].add(Flag.SPECKS)
         if not frame.is_aside(speck):
             named.left_out[level].append(speck)
@@ -203,6 +206,6 @@ def _place(
         if is_taken or frame.is_aside(candidate.piece):
             named.flags[ladder.nearest_named(candidate.level)].add(Flag.PREDICTION_EXTRA)
             if not frame.is_aside(candidate.piece):
-                named.left_out[candidate.level].append(candidate.piece)
+                candidate.leave_out(named)
         else:
             candidate.put_at(candidate.level, named)

@@ -115,14 +115,14 @@ class Column:
         discs_mm: Where along the line single discs lie, sorted.
         height_mm: Usual height of a body.
         is_c2: Whether the topmost body looks like C2.
-        has_aside: Whether a component beside the line was left out.
+        aside: Components beside the line, which were left out.
     """
 
     bodies: list[Body]
     discs_mm: Points
     height_mm: float
     is_c2: bool
-    has_aside: bool
+    aside: tuple[Piece, ...]
 
     def discs_between(self, upper_mm: float, lower_mm: float) -> int:
         """Returns how many discs lie between two places; pieces of one disc count once."""
@@ -145,7 +145,8 @@ def build_column(bodies: list[Piece], discs: list[Piece], line: SpineLine) -> Co
     column = _join_pieces(column, discs_mm, height)
     height = usual_height(column)
     is_c2 = _shows_dens(column, height)
-    return Column(_cut_fused(column, height, is_c2=is_c2), discs_mm, height, is_c2, len(kept) < len(sorted_all))
+    aside = tuple(body.piece for body in sorted_all if not any(body is one for one in kept))
+    return Column(_cut_fused(column, height, is_c2=is_c2), discs_mm, height, is_c2, aside)
 
 
 def usual_height(column: list[Body]) -> float:

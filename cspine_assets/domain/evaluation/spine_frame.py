@@ -65,6 +65,7 @@ class SpineFrame:
         centres_mm: Place of each body's centre along the line, shape (bodies,).
         ends_mm: Place half-way between each body and the next, and below the last one, shape (bodies,).
         flags: What was found.
+        aside: Components of bodies beside the spine, which were left out.
     """
 
     bodies: tuple[Piece, ...]
@@ -74,6 +75,7 @@ class SpineFrame:
     centres_mm: Points
     ends_mm: Points
     flags: tuple[FrameFlag, ...]
+    aside: tuple[Piece, ...] = ()
 
     def __len__(self) -> int:
         """Returns the number of bodies."""
@@ -119,7 +121,7 @@ def build_spine_frame(bodies: list[Piece], discs: list[Piece], geometry: Geometr
     flags = [FrameFlag(Flag.SPINE_ACROSS, 0, 0)] if line.axis[2] > UPRIGHT else []
     if not column.is_c2:
         flags.append(FrameFlag(Flag.TOP_NOT_C2, 0, 0))
-    if column.has_aside:
+    if column.aside:
         flags.append(FrameFlag(Flag.BODY_ASIDE, 0, 0))
     frame = _frame(column, line, flags)
     return replace(frame, flags=(*frame.flags, *_of_count(frame, column, geometry)))
@@ -189,6 +191,7 @@ def _frame(column: Column, line: SpineLine, flags: list[FrameFlag]) -> SpineFram
         centres_mm=np.array([place.centre_mm for place in places]),
         ends_mm=_ends(places, column.height_mm),
         flags=tuple(flags),
+        aside=column.aside,
     )
 
 

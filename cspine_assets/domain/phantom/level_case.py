@@ -167,10 +167,14 @@ def draw_case(scene: Scene) -> LevelCase:
 
 
 def _draw(scene: Scene, parts: Sequence[Labelled]) -> tuple[Mask, NDArray[np.int8]]:
-    """Returns a mask and the levels of its voxels; discs first, so that a body wins where both meet."""
+    """Returns a mask and the levels of its voxels; a body wins over a disc, and within both a level over none."""
     mask = np.full(scene.grid.shape, BACKGROUND, np.uint8)
     levels = np.full(scene.grid.shape, NO_LEVEL, np.int8)
-    for labelled in sorted(parts, key=lambda one: one.part.structure is Structure.VERTEBRAL_BODY):
+
+    def rank(one: Labelled) -> tuple[bool, bool]:
+        return one.part.structure is Structure.VERTEBRAL_BODY, one.level != NO_LEVEL
+
+    for labelled in sorted(parts, key=rank):
         window = window_around(scene.grid, labelled.part.frame, labelled.part.half_extent_mm)
         if window is None:
             continue
