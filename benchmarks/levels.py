@@ -15,11 +15,15 @@ from numpy.random import Generator
 from cspine_assets.domain.evaluation.level_score import Protocol, View
 from cspine_assets.domain.evaluation.level_trial import Judgement, KnownLevels, Verdict, judge
 from cspine_assets.domain.phantom.level_case import Anatomy
-from cspine_assets.domain.phantom.other_spine import other_anatomy, textbook_anatomy
+from cspine_assets.domain.phantom.other_spine import other_anatomy, textbook_anatomy, worn_anatomy
 from cspine_assets.domain.phantom.scenarios import SCENARIOS, Scenario, draw_scenario
 from cspine_assets.domain.volume import Geometry
 
-SPINES: Final[dict[str, Callable[[Generator], Anatomy]]] = {"textbook": textbook_anatomy, "other": other_anatomy}
+SPINES: Final[dict[str, Callable[[Generator], Anatomy]]] = {
+    "textbook": textbook_anatomy,
+    "other": other_anatomy,
+    "worn": worn_anatomy,
+}
 CASES: Final = 20
 SEED: Final = 6
 RIGHT_TARGET: Final = 0.93

@@ -1,7 +1,7 @@
-"""Spines for trials: the textbook one of the cohort, and another with other proportions, shapes and edges.
+"""Spines for trials: the textbook one of the cohort, and others with other proportions, shapes and edges.
 
-Add here another population that a measurement must hold on. Nothing may be tuned on the second one: it is there to
-find what was fitted to the first.
+Add here another population that a measurement must hold on. Nothing may be tuned on the others: they are there to find
+what was fitted to the first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.phantom.blocks import Block
 from cspine_assets.domain.phantom.grid import Frame, Matrix
 from cspine_assets.domain.phantom.level_case import Anatomy, Part
-from cspine_assets.domain.phantom.spine import draw_spine
+from cspine_assets.domain.phantom.spine import Solid, draw_spine
 
 _BODIES: Final = ("C2", "C3", "C4", "C5", "C6", "C7", "T1", "T2", "T3")
 
@@ -72,6 +72,47 @@ def other_anatomy(rng: Generator) -> Anatomy:
         slice_mm=float(rng.uniform(2.5, 5.0)),
         roughness_mm=float(rng.uniform(0.1, 0.4)),
     )
+
+
+def worn_anatomy(rng: Generator) -> Anatomy:
+    """Returns an old spine: rounded bodies with lips, discs worn to 2 to 5 mm, and a bend to the side.
+
+    Bodies are 11 to 15 mm high and differ from their neighbours by 5 %; C2 is 2.1 to 2.9 times a body; the neck is
+    kyphotic to lordotic and bends to the side by up to 12 degrees; slices lie 3 to 5 mm apart.
+    """
+    height, slice_mm, pixel_mm = float(rng.uniform(11, 15)), float(rng.uniform(3, 5)), float(rng.uniform(0.6, 1.0))
+    heights = height * np.linspace(1, rng.uniform(1.1, 1.3), len(_BODIES)) * rng.normal(1, 0.05, len(_BODIES))
+    heights[0] = height * rng.uniform(1.2, 1.6)
+    gaps = rng.uniform(2.0, 5.0, len(_BODIES) - 1)
+    depths = height * rng.uniform(1.1, 1.5) * np.linspace(1, 1.15, len(_BODIES))
+    side = np.deg2rad(rng.uniform(-12, 12)) * np.sin(np.linspace(0, rng.uniform(2, 4), len(_BODIES)))
+    frames = _stacked(_tilts_rad(rng), side, heights, gaps)
+    width, lip = float(rng.uniform(1.2, 1.6)), float(rng.uniform(0, 2.5))
+
+    def solid(level: str, structure: Structure, frame: Frame, half_mm: Matrix, dens_mm: float = 0.0) -> Solid:
+        return Solid(level, structure, frame, half_mm[0], half_mm[1], half_mm[2], lip, dens_mm)
+
+    bodies = tuple(
+        solid(
+            level,
+            Structure.VERTEBRAL_BODY,
+            frames[index],
+            0.5 * np.array([depths[index], width * depths[index], heights[index]]),
+            height * float(rng.uniform(0.9, 1.3)) if level == "C2" else 0.0,
+        )
+        for index, level in enumerate(_BODIES)
+    )
+    shapes = [_disc(rng, upper, lower, float(gap)) for upper, lower, gap in zip(bodies, bodies[1:], gaps, strict=False)]
+    discs = tuple(
+        solid(
+            disc.level,
+            disc.structure,
+            disc.frame,
+            np.array([disc.half_depth_mm, disc.half_width_mm, disc.half_height_mm]),
+        )
+        for disc in shapes
+    )
+    return Anatomy(bodies, discs, pixel_mm, slice_mm, roughness_mm=float(rng.uniform(0, 0.15)))
 
 
 def _tilts_rad(rng: Generator) -> Matrix:

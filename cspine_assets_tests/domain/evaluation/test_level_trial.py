@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.evaluation.level_score import Protocol, View
 from cspine_assets.domain.evaluation.level_trial import Judgement, KnownLevels, Verdict, judge
+from cspine_assets.domain.evaluation.named_pieces import NONE
 from cspine_assets.domain.phantom.other_spine import other_anatomy, textbook_anatomy
 from cspine_assets.domain.phantom.scenarios import SCENARIOS, draw_scenario, tilted
 from cspine_assets.domain.volume import Geometry
@@ -105,6 +107,17 @@ def test_a_truth_that_is_off_by_one_is_silently_wrong(plain):
         prediction_levels=np.where(plain.prediction_levels >= 0, plain.prediction_levels + 1, -1).astype(np.int8),
     )
     assert {one.verdict for one in judge(shifted)} == {Verdict.SILENTLY_WRONG}
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.02, Verdict.RIGHT), (0.3, Verdict.SILENTLY_WRONG)])
+def test_a_dice_further_off_than_the_tolerance_is_wrong_though_most_voxels_are_right(plain, share, verdict):
+    levels, disc = plain.prediction_levels.copy(), 3
+    places = np.argwhere((levels == disc) & (plain.prediction == LABELS[Structure.INTERVERTEBRAL_DISC]))
+    levels[tuple(places[: int(share * len(places))].T)] = NONE
+    judged = of_rule(judge(replace(plain, prediction_levels=levels)), Protocol.ANATOMICAL)
+    found = {one.level: one.verdict for one in judged if one.view is View.VOLUME}
+    assert found["C4/C5"] is verdict
+    assert {found[level] for level in found if level != "C4/C5"} == {Verdict.RIGHT}
 
 
 def test_a_disc_that_lacks_leaves_the_published_rule_without_scores(plain):
