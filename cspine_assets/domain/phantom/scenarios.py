@@ -138,7 +138,7 @@ def _aside(rng: Generator, anatomy: Anatomy, structure: Structure) -> Labelled:
 
 
 def specks(rng: Generator, anatomy: Anatomy) -> LevelCase:
-    """Both masks have a dozen specks of both labels, anywhere."""
+    """Both masks have a dozen specks of both labels, anywhere but on a part of the same label: there none is seen."""
     scene = observe(rng, anatomy)
     return draw_case(
         replace(
@@ -150,13 +150,22 @@ def specks(rng: Generator, anatomy: Anatomy) -> LevelCase:
 
 
 def _specks(scene: Scene, anatomy: Anatomy) -> list[Labelled]:
-    size, found = np.array(scene.grid.shape), []
-    for number in range(12):
+    size, found = np.array(scene.grid.shape), list[Labelled]()
+    half = np.array([0.8 * anatomy.pixel_mm, 0.6 * anatomy.slice_mm, 0.8 * anatomy.pixel_mm])
+    while len(found) < 12:
+        structure = _BODY if len(found) % 2 else _DISC
         index = scene.rng.uniform(0.05, 0.95, 3) * size
         frame = Frame(scene.grid.affine[:3, :3] @ index + scene.grid.affine[:3, 3], anatomy.bodies[3].frame.axes)
-        half = (0.8 * anatomy.pixel_mm, 0.6 * anatomy.slice_mm, 0.8 * anatomy.pixel_mm)
-        found.append(Labelled(_box(_BODY if number % 2 else _DISC, frame, half), NO_LEVEL))
+        others = [one.part for one in (*scene.reference, *scene.prediction) if one.part.structure is structure]
+        if not any(_is_in_box(frame.centre_mm, part, half) for part in others):
+            found.append(Labelled(_box(structure, frame, (half[0], half[1], half[2])), NO_LEVEL))
     return found
+
+
+def _is_in_box(point_mm: Matrix, part: Part, margin_mm: Matrix) -> bool:
+    """Returns whether a point lies in the box around a part, some millimetres and a margin beyond its surface."""
+    beside: Matrix = np.abs(part.frame.axes @ (point_mm - part.frame.centre_mm))
+    return bool(np.all(beside < part.half_extent_mm + margin_mm))
 
 
 def fused_bodies(rng: Generator, anatomy: Anatomy) -> LevelCase:
