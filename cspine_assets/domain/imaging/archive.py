@@ -188,8 +188,9 @@ def _stage_zip(stream: BinaryIO, staging: _Staging, *, depth: int) -> None:
             members = [info for info in archive.infolist() if not info.is_dir()]
             _check_members(members, staging)
             for number, info in enumerate(members, start=1):
-                content = _member(archive, stream, info)
-                _stage_member(content, info.filename, f"file {number} of {len(members)}", staging, depth)
+                where = f"file {number} of {len(members)}"
+                # no member is held while the next is inflated, so that its memory is used again
+                _stage_member(_member(archive, stream, info), info.filename, where, staging, depth)
     except _DAMAGED as error:
         raise staging.refuse(
             Cause.DAMAGED, f"expected a whole zip archive, found a damaged one ({type(error).__name__})"

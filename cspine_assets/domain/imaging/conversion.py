@@ -19,7 +19,7 @@ from cspine_assets.domain.imaging.finishing import finish_converted, finish_ship
 from cspine_assets.domain.imaging.opening import OpenedSeries, open_series
 from cspine_assets.domain.imaging.outcome import Converted, ConvertedVolume, Failed, Outcome
 from cspine_assets.domain.imaging.refusal import Cause, Refusal, cause_of, unexpected_reason
-from cspine_assets.domain.imaging.scratch import scratch_folder
+from cspine_assets.domain.imaging.scratch import memory_folder, scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
 
@@ -93,8 +93,8 @@ def convert_together(tasks: Sequence[ConversionTask], scratch: Path) -> list[Out
         tasks: Of different exams.
         scratch: Folder for unpacked files; emptied again.
     """
-    with scratch_folder(scratch) as folder:
-        opened = {f"{number:05d}": _opened(task, folder, f"{number:05d}") for number, task in enumerate(tasks)}
+    with scratch_folder(scratch) as folder, memory_folder() as memory:
+        opened = {f"{number:05d}": _opened(task, folder, f"{number:05d}", memory) for number, task in enumerate(tasks)}
         shared = _convert_shared(opened, folder)
         return [
             _finished(task, opened[name], shared.get(name), folder / "alone" / name)
@@ -102,12 +102,13 @@ def convert_together(tasks: Sequence[ConversionTask], scratch: Path) -> list[Out
         ]
 
 
-def _opened(task: ConversionTask, folder: Path, name: str) -> OpenedSeries | Failed | None:
+def _opened(task: ConversionTask, folder: Path, name: str, memory: Path | None) -> OpenedSeries | Failed | None:
     """Unpacks a series; None where there is none to unpack."""
     source = task.request.series
     if source is None:
         return None
-    return _guarded(task.request, (), lambda: open_series(task.request, source, folder / "series" / name))
+    place, in_memory = folder / "series" / name, None if memory is None else memory / name
+    return _guarded(task.request, (), lambda: open_series(task.request, source, place, memory=in_memory))
 
 
 def _convert_shared(opened: dict[str, OpenedSeries | Failed | None], folder: Path) -> dict[str, Produced]:

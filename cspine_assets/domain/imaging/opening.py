@@ -6,13 +6,15 @@ Add a step here when something must be known before dcm2niix sees a series. The 
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from cspine_assets.domain.errors import ConversionError
-from cspine_assets.domain.imaging.archive import stage_series
+from cspine_assets.domain.imaging.archive import ArchiveLimits, StagedSeries, stage_series
 from cspine_assets.domain.imaging.deidentification import HeaderFinding, scan_headers
 from cspine_assets.domain.imaging.headers import describe_instances, read_headers
+from cspine_assets.domain.imaging.scratch import MEMORY_SERIES_BYTES
 from cspine_assets.domain.imaging.series import SeriesExpectation, SeriesGeometry, check_series
 from cspine_assets.domain.imaging.sources import SeriesRequest
 
@@ -34,19 +36,20 @@ class OpenedSeries:
     notes: tuple[str, ...]
 
 
-def open_series(request: SeriesRequest, source: Path, folder: Path) -> OpenedSeries:
+def open_series(request: SeriesRequest, source: Path, folder: Path, *, memory: Path | None = None) -> OpenedSeries:
     """Unpacks a series into a folder and reads its headers.
 
     Args:
         request: What is known of it.
         source: Zip, folder or file.
         folder: Created here.
+        memory: Created here where the series fits into memory; the folder is a link to it then.
 
     Raises:
         ConversionError: It cannot be unpacked, or a header cannot be read at all.
     """
     subject = request.exam_id
-    staged = stage_series(source, folder, subject=subject)
+    staged = _in_memory(source, folder, memory) or stage_series(source, folder, subject=subject)
     headers = read_headers(staged.files, subject=subject)
     pseudonyms = [request.exam_id, *([request.patient_id] if request.patient_id else [])]
     findings = scan_headers(headers, pseudonyms=pseudonyms)
@@ -60,3 +63,17 @@ def open_series(request: SeriesRequest, source: Path, folder: Path) -> OpenedSer
     ignored = staged.ignored_count
     notes = (f"{ignored} file(s) beside the series are no DICOM and were left aside",) if ignored else ()
     return OpenedSeries(folder, findings, verdict, notes)
+
+
+def _in_memory(source: Path, folder: Path, memory: Path | None) -> StagedSeries | None:
+    """Unpacks a series into memory; None where that does not go well: what is wrong with it is told on the disk."""
+    if memory is None:
+        return None
+    try:
+        staged = stage_series(source, memory, limits=ArchiveLimits(total_bytes=MEMORY_SERIES_BYTES))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(memory, target_is_directory=True)
+    except (ConversionError, OSError):
+        shutil.rmtree(memory, ignore_errors=True)
+        return None
+    return staged

@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from cspine_assets.domain.imaging.batch import convert_exams
 from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.outcome import Converted, Failed
-from cspine_assets.domain.imaging.scratch import remove_stale_scratch, scratch_folder
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets_tests.domain.imaging.dicom_series import PATIENT, SLICES, UID, make_instances, write_series
 
@@ -37,14 +32,3 @@ def test_each_exam_fails_alone_and_outcomes_come_in_order(workers, tmp_path):
 
 def test_no_exams_give_no_outcomes(tmp_path):
     assert convert_exams([], tmp_path / "scratch") == []
-
-
-def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(tmp_path):
-    with scratch_folder(tmp_path) as mine:
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
-        stale = tmp_path / mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")
-        stale.mkdir()
-        assert remove_stale_scratch(tmp_path) == 1
-        assert mine.exists()
-        assert not stale.exists()

@@ -1,0 +1,104 @@
+"""Series are unpacked into memory where there is room, which changes nothing but the time; nothing stays there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.imaging import opening, scratch
+from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
+from cspine_assets.domain.imaging.opening import open_series
+from cspine_assets.domain.imaging.rows import volume_row
+from cspine_assets.domain.imaging.scratch import memory_folder, remove_stale_scratch, scratch_folder
+from cspine_assets.domain.imaging.series import SeriesGeometry
+from cspine_assets.domain.imaging.sources import SeriesRequest
+from cspine_assets_tests.domain.imaging.dicom_series import PATIENT, SLICES, UID, make_instances, write_series
+
+
+@pytest.fixture
+def memory(monkeypatch, tmp_path):
+    """A folder in place of the machine's memory, with room."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr(scratch, "MEMORY", folder)
+    monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 0)
+    return folder
+
+
+def make_request(tmp_path, number=0, count=SLICES) -> SeriesRequest:
+    instances = make_instances(count, uid=f"{UID}{number}", seed=number)
+    series = write_series(tmp_path / f"{number}.zip", instances)
+    return SeriesRequest(f"exam-{number}", PATIENT, f"{UID}{number}", SLICES, series=series)
+
+
+def test_series_lie_in_memory_while_they_are_converted_and_come_to_the_same(memory, monkeypatch, tmp_path):
+    requests = [make_request(tmp_path, 0), make_request(tmp_path, 1, count=4), make_request(tmp_path, 2)]
+    tasks = [ConversionTask(request, tmp_path / f"{request.exam_id}.nii.gz") for request in requests]
+    seen = []
+
+    def opened(request, source, folder, *, memory):
+        series = open_series(request, source, folder, memory=memory)
+        seen.append((folder.readlink() == memory, len(list(memory.iterdir()))))
+        return series
+
+    monkeypatch.setattr("cspine_assets.domain.imaging.conversion.open_series", opened)
+    inside = convert_together(tasks, tmp_path / "scratch")
+    assert seen == [(True, SLICES), (True, 4), (True, SLICES)]
+    monkeypatch.undo()
+    monkeypatch.setattr(scratch, "MEMORY", tmp_path / "none")
+    outside = convert_together(tasks, tmp_path / "scratch")
+    assert [volume_row(outcome, tmp_path) for outcome in outside] == [volume_row(one, tmp_path) for one in inside]
+    assert [outcome.findings for outcome in outside] == [outcome.findings for outcome in inside]
+    assert list(memory.iterdir()) == list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_series_too_large_for_memory_is_unpacked_on_the_disk(memory, monkeypatch, tmp_path):
+    monkeypatch.setattr(opening, "MEMORY_SERIES_BYTES", 100)
+    request = make_request(tmp_path)
+    series = open_series(request, request.series, tmp_path / "series", memory=memory / "series")
+    assert isinstance(series.verdict, SeriesGeometry)
+    assert not series.folder.is_symlink()
+    assert list(memory.iterdir()) == []
+
+
+def test_a_damaged_archive_is_refused_as_on_the_disk(memory, tmp_path):
+    request = make_request(tmp_path)
+    request.series.write_bytes(request.series.read_bytes()[:-100])
+    reasons = []
+    for name, place in (("a", None), ("b", memory / "b")):
+        with pytest.raises(ConversionError) as refused:
+            open_series(request, request.series, tmp_path / name, memory=place)
+        reasons.append(str(refused.value))
+    assert reasons[0] == reasons[1]
+    assert list(memory.iterdir()) == []
+
+
+def test_memory_is_left_alone_where_there_is_none_or_too_little(memory, monkeypatch, tmp_path):
+    with memory_folder() as folder:
+        assert folder is not None
+    monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 1 << 60)
+    with memory_folder() as folder:
+        assert folder is None
+    monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 0)
+    monkeypatch.setattr(scratch, "MEMORY", tmp_path / "none")
+    with memory_folder() as folder:
+        assert folder is None
+
+
+def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(memory, tmp_path):
+    with scratch_folder(tmp_path / "scratch") as mine, memory_folder() as in_memory:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        stale = [
+            place.with_name(place.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")) for place in (mine, in_memory)
+        ]
+        for folder in stale:
+            folder.mkdir()
+        assert remove_stale_scratch(tmp_path / "scratch") == len(stale)
+        assert mine.exists()
+        assert in_memory.exists()
+        assert not any(folder.exists() for folder in stale)
