@@ -22,7 +22,7 @@ from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.refusal import Cause, Refusal, unexpected_reason
 from cspine_assets.domain.imaging.rows import relative_to_home
-from cspine_assets.domain.tables.base import column_names, empty_frame
+from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.volume import Geometry, Volume, read_volume
 
@@ -138,10 +138,7 @@ def mask_rows(findings: Iterable[MaskFindings], home: Path) -> pd.DataFrame:
     Raises:
         ConversionError: A usable mask lies outside the home.
     """
-    rows = [_row(found, home) for found in findings]
-    if not rows:
-        return empty_frame(Masks)
-    return pd.DataFrame(rows, columns=column_names(Masks))
+    return typed_frame(Masks, [_row(found, home) for found in findings])
 
 
 def _read(content: bytes, mask_path: Path, exam_id: str) -> Volume:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.outcome import Failed, Outcome, Scanned
-from cspine_assets.domain.tables.base import Table, column_names, empty_frame
+from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import HeaderFindings, Volumes
 
 
@@ -27,12 +27,12 @@ def volume_rows(outcomes: Iterable[Outcome], home: Path) -> pd.DataFrame:
     Raises:
         ConversionError: A volume lies outside the home.
     """
-    return _frame(Volumes, [volume_row(outcome, home) for outcome in outcomes])
+    return typed_frame(Volumes, [volume_row(outcome, home) for outcome in outcomes])
 
 
 def header_finding_rows(outcomes: Iterable[Outcome | Scanned]) -> pd.DataFrame:
     """Returns the rows of ``imaging.header_findings``: none for an exam whose headers hold nothing."""
-    return _frame(HeaderFindings, [row for outcome in outcomes for row in finding_rows(outcome)])
+    return typed_frame(HeaderFindings, [row for outcome in outcomes for row in finding_rows(outcome)])
 
 
 def finding_rows(outcome: Outcome | Scanned) -> list[dict[str, object]]:
@@ -94,9 +94,3 @@ def relative_to_home(path: Path, home: Path) -> str:
         return path.resolve().relative_to(home.resolve()).as_posix()
     except ValueError as error:
         raise ConversionError(f"{path}: expected a file inside the home {home}. Write it there.") from error
-
-
-def _frame(table: type[Table], rows: list[dict[str, object]]) -> pd.DataFrame:
-    if not rows:
-        return empty_frame(table)
-    return pd.DataFrame(rows, columns=column_names(table))

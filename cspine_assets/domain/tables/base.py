@@ -7,8 +7,10 @@ module of their schema.
 
 from __future__ import annotations
 
+import copy
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -118,8 +120,9 @@ def validate(table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
         TableError: Columns are missing or unknown, a value has another type or lies outside what is allowed, or a
             key stands twice. All findings are named at once, without the values of other columns.
     """
+    typed = frame.dtypes.to_dict() == _dtypes(table)
     try:
-        checked = table.to_schema().validate(frame, lazy=True)
+        checked = (_typed_schema(table) if typed else table.to_schema()).validate(frame, lazy=True)
     except SchemaErrors as errors:
         raise TableError(_findings(table, errors.failure_cases)) from errors
     ordered: pd.DataFrame = checked[column_names(table)].reset_index(drop=True)
@@ -128,6 +131,25 @@ def validate(table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
         del checked
         gc.collect()
     return ordered
+
+
+def typed_frame(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """Returns rows with the described types and column order, not validated yet; what a row does not name, it lacks."""
+    dtypes = _dtypes(table)
+    return pd.DataFrame(list(rows), columns=list(dtypes)).astype(dtypes)
+
+
+@cache
+def _typed_schema(table: type[Table]) -> pandera.DataFrameSchema:
+    """Returns a table's description for frames that have its types: to make them fit takes half of the time."""
+    schema = copy.deepcopy(table.to_schema())
+    schema.coerce = False
+    return schema
+
+
+@cache
+def _dtypes(table: type[Table]) -> dict[str, Any]:
+    return {str(name): spec.dtype.type for name, spec in table.to_schema().columns.items()}
 
 
 def _findings(table: type[Table], cases: pd.DataFrame) -> str:
