@@ -70,19 +70,22 @@ class _Placed(NamedTuple):
     """
 
     tag: int
-    element: Element | None
+    element: Element
     length: int
     whole: bytes
 
 
-_NONE: Final = _Placed(0, None, 0, b"")
+class _Pixels(NamedTuple):
+    """Where the header ends: so many bytes say that pixels follow."""
+
+    length: int
 
 
 @dataclass
 class HeadReader:
     """Reads headers of one series in the usual encoding: explicit types, little endian, not packed.
 
-    ``dcmread`` comes to the same and takes ten times as long, which would be a fifth of converting a series. Four in
+    ``dcmread`` comes to the same and takes seven times as long, a sixth of all that converting a series takes. Four in
     five elements stand in the next instance byte for byte: they are recognized, and all headers hold the same one.
     """
 
@@ -102,21 +105,21 @@ class HeadReader:
             return None
         position = MARK_OFFSET + len(DICOM_MARK)
         placed: list[_Placed] = []
-        for last in chain(self._last, repeat(_NONE)):
-            known = last.whole and start.startswith(last.whole, position)
+        for last in chain(self._last, repeat(None)):
+            known = last is not None and last.whole and start.startswith(last.whole, position)
             found = last if known else _next(start, position, placed)
             if found is None:
                 return None
             position += found.length
-            if found.element is None:
+            if isinstance(found, _Pixels):
                 self._last = placed
                 return _header(placed, file_bytes - position)
             placed.append(found)
         return None
 
 
-def _next(start: bytes, position: int, before: Sequence[_Placed]) -> _Placed | None:
-    """Returns the element at a position, without one where the pixels begin; None for what only pydicom can read."""
+def _next(start: bytes, position: int, before: Sequence[_Placed]) -> _Placed | _Pixels | None:
+    """Returns the element at a position, or that the pixels begin there; None for what only pydicom can read."""
     if position + _START.size + _LONG_LENGTH.size > len(start):
         return None
     group, number, kind, length = _START.unpack_from(start, position)
@@ -128,7 +131,7 @@ def _next(start: bytes, position: int, before: Sequence[_Placed]) -> _Placed | N
         return None
     if tag in _PIXELS:
         # pixels of no stated length are packed, so not in this encoding
-        return None if length == _UNSTATED else _Placed(tag, None, value, b"")
+        return None if length == _UNSTATED else _Pixels(value)
     if length == _UNSTATED:
         return _read_unstated(tag, start[position:], before)
     whole = start[position : position + value + length]
@@ -151,11 +154,11 @@ def _read_unstated(tag: int, rest: bytes, before: Sequence[_Placed]) -> _Placed 
 
 
 def _header(placed: Sequence[_Placed], rest_bytes: int) -> Header | None:
-    found = {at.tag: at.element for at in placed if at.element is not None}
-    meta = {tag: element for tag, element in found.items() if tag >> 16 == _META_GROUP}
-    if not _is_plain(meta):
-        return None
-    return Header({tag: element for tag, element in found.items() if tag not in meta}, meta, rest_bytes)
+    # one of the file's own elements that stands later is damage; pydicom, too, has it among the others
+    first = next((number for number, found in enumerate(placed) if found.tag >> 16 != _META_GROUP), len(placed))
+    meta = {found.tag: found.element for found in placed[:first]}
+    elements = {found.tag: found.element for found in placed[first:]}
+    return Header(elements, meta, rest_bytes) if _is_plain(meta) else None
 
 
 def _is_plain(meta: Mapping[int, Element]) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import random
+from contextlib import suppress
+
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from cspine_assets.domain.imaging.elements import converted
-from cspine_assets.domain.imaging.headers import describe_instances, read_headers
+from cspine_assets.domain.imaging.elements import HeadReader, converted
+from cspine_assets.domain.imaging.headers import UNREADABLE, describe_instances, quiet_pydicom, read_headers
 from cspine_assets_tests.domain.imaging.dicom_series import PIXEL_MM, SIZE, encode, make_instances
 
 
@@ -84,3 +88,41 @@ def test_instances_of_a_series_keep_what_differs_between_them(tmp_path):
         assert {tag: converted(element).value for tag, element in header.elements.items()} == {
             int(element.tag): element.value for element in expected
         }
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Returns a file with some bytes of its header changed, lost, put in, or made a length that is not stated."""
+    changed, end = bytearray(content), content.index(b"\xe0\x7f\x10\x00OW") + 8
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        at, some = rng.randrange(132, end), rng.randrange(1, 9)
+        match rng.randrange(4):
+            case 0:
+                changed[at] = rng.randrange(256)
+            case 1:
+                changed[at : at + some] = b""
+            case 2:
+                changed[at:at] = rng.randbytes(some)
+            case 3:
+                changed[at : at + 4] = b"\xff" * 4
+    return bytes(changed)
+
+
+def test_damaged_bytes_are_read_as_pydicom_reads_them_or_left_to_it():
+    (instance,) = make_instances(1)
+    sequence_without_length(instance)
+    content, rng, read = encode(instance), random.Random(1), 0
+    for _ in range(600):
+        bad = damaged(content, rng)
+        header = None
+        with quiet_pydicom(), suppress(*UNREADABLE):
+            header = HeadReader().read(bad, len(bad))
+        if header is None:
+            continue
+        with quiet_pydicom():
+            expected = pydicom.dcmread(io.BytesIO(bad), stop_before_pixels=True)
+            # what was converted in reading (the file's own elements, character sets) is bytes no longer
+            raw = {int(tag): one.value for tag, one in expected.items() if isinstance(one.value, bytes)}
+        assert sorted(header.elements) == sorted(int(tag) for tag in expected.keys())  # noqa: SIM118 - it is no dict
+        assert raw.items() <= {tag: element.value for tag, element in header.elements.items()}.items()
+        read += 1
+    assert read > 100
