@@ -1,5 +1,6 @@
-"""What the tests of a running daemon need: the page's switches, and a patient who is not in the download yet."""
+"""What the tests of a running daemon need: the page's switches, and patients who are not in the download yet."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+
+from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
+from cspine_assets.domain.phantom.settings import CohortSettings
 
 _LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "cspine_assets"}
 _SWITCHES = {
@@ -18,6 +22,11 @@ _SWITCHES = {
 FRESHNESS = """
 query($key: AssetKeyInput!) {
   assetNodeOrError(assetKey: $key) { ... on AssetNode { freshnessStatusInfo { freshnessStatus } } }
+}
+"""
+TICKS = """
+query($it: SensorSelector!) {
+  sensorOrError(sensorSelector: $it) { ... on Sensor { sensorState { ticks(limit: 5) { status endTimestamp } } } }
 }
 """
 
@@ -34,6 +43,12 @@ def switch(ask: Ask, mutation: str, name: str) -> None:
     assert answer["__typename"] in ("ScheduleStateResult", "Sensor"), answer
 
 
+def has_ticked(ask: Ask, sensor: str, since: float) -> bool:
+    """Whether a sensor has looked since a moment, and come to an end with it."""
+    ticks = ask(TICKS, it={**_LOCATION, "sensorName": sensor})["sensorOrError"]["sensorState"]["ticks"]
+    return any(tick["endTimestamp"] is not None and tick["endTimestamp"] > since for tick in ticks)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run that came to its end.
@@ -44,7 +59,7 @@ class Finished:
         began: Seconds since 1970.
         seconds: How long it took.
         success: Whether it went well.
-        stages: What it made, as it says itself.
+        stages: What it made, as it says itself; of a run of assets, their names.
     """
 
     by: str
@@ -63,7 +78,7 @@ def finished_runs(instance: dg.DagsterInstance, by: str, since: float) -> list[F
         run, began, ended = record.dagster_run, record.start_time, record.end_time
         asker = run.tags.get("dagster/schedule_name") or run.tags.get("dagster/sensor_name")
         if asker == by and began is not None and ended is not None and began > since:
-            stages = _stages(instance, run)
+            stages = _stages(instance, run) or sorted(key.to_user_string() for key in run.asset_selection or ())
             found.append(Finished(by, run.job_name, began, ended - began, run.is_success, stages))
     return sorted(found, key=lambda run: run.began)
 
@@ -100,3 +115,22 @@ def take_away(download: Path, patient_id: str, aside: Path) -> Callable[[], None
             table.write_text(text)
 
     return bring_back
+
+
+def hand_in_expert_patient(download: Path, aside: Path) -> str:
+    """Adds a patient whom nobody has seen to a download, with a mask by an expert, and returns the patient's id."""
+    write_cohort(aside, CohortSettings(patients=1, seed=77, expert_fraction=1.0))
+    (patient_id,) = (path.name for path in (aside / "DukeCSpineSeg_imaging_files" / "case_image").iterdir())
+    for path in sorted(path for path in aside.rglob("*") if path.is_file()):
+        place = download / path.relative_to(aside)
+        if path.suffix == ".tsv":
+            added = [line for line in path.read_text().splitlines(keepends=True) if patient_id in line]
+            place.write_text("".join([place.read_text(), *added]))
+        elif path.name == PROVENANCE_FILE:
+            said, more = (json.loads(one.read_text()) for one in (place, path))
+            said["data"]["data_file"] += more["data"]["data_file"]
+            place.write_text(json.dumps(said))
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    return patient_id

@@ -17,6 +17,7 @@ import dagster as dg
 import nbformat
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from jupyter_client import AsyncKernelManager
@@ -26,28 +27,41 @@ from nbclient import NotebookClient
 from cspine_assets.definitions import defs
 from cspine_assets.defs.attention import at_work
 from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
+from cspine_assets.defs.io import FORCE_TAG
 from cspine_assets.defs.jobs import reevaluate, take_in
 from cspine_assets.defs.partitions import external_predictors
+from cspine_assets.defs.resources import Study
+from cspine_assets.defs.stages import Order, known_tables, stage_of
 from cspine_assets.domain.anatomy import DISC_LEVELS
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
-from cspine_assets.domain.tables.nnunet import PostprocessingChoice
+from cspine_assets.domain.tables.nnunet import PostprocessingChoice, RawDataset, TrainedFolds
 from cspine_assets.domain.tables.prediction import ExamPredictions
 from cspine_assets.domain.warehouse.questions import QUESTIONS
 from cspine_assets.domain.warehouse.read import query
 from cspine_assets.nnunet.choosing import chosen_options
 from cspine_assets.nnunet.postprocessing import keep_largest
 from cspine_assets.nnunet.prediction import Predictor, mask_path
-from cspine_assets_tests.end_to_end.by_itself import FRESHNESS, Finished, finished_runs, switch, take_away
+from cspine_assets_tests.end_to_end.by_itself import (
+    FRESHNESS,
+    Finished,
+    finished_runs,
+    hand_in_expert_patient,
+    has_ticked,
+    switch,
+    take_away,
+)
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
 from cspine_assets_tests.end_to_end.page import Page, free_port
 from cspine_assets_tests.end_to_end.stock_commands import stock_masks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
+FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+GOING = [status for status in dg.DagsterRunStatus if status not in FINISHED]
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "study.ipynb"
 
 REAL = os.environ.get("CSPINE_REAL_DATA")
@@ -424,49 +438,23 @@ def test_a_schedule_of_every_minute_reevaluates_what_is_stale_and_nothing_else(
     assert watched["freshnessStatus"] == "HEALTHY"
 
 
-def test_a_dropped_folder_is_ranked_and_a_new_patient_is_in_the_database_without_a_hand(
-    page: Page, demo: DemoRun, instance: dg.DagsterInstance, tmp_path: Path
-):
-    home, lake = demo.home, demo.home.lake
-    splits = lake.read(Splits)
-    newcomer = splits.loc[splits["part"] == "unannotated", "patient_id"].min()
-    known = f"select count(*) from imaging.volumes where patient_id = '{newcomer}'"
-    predicted = f"select count(*) from prediction.exam_predictions where patient_id = '{newcomer}'"
-    ranked = "select count(*) from evaluation.leaderboard where predictor = 'other_tool'"
-    assert within(120, lambda: at_work(instance, home) is None)
-    bring_back = take_away(home.root / "demo_download", newcomer, tmp_path)
-    assert take_in.execute_in_process(instance=instance, resources=_study(demo)).success
-    shutil.rmtree(home.volumes / newcomer)
-    for table in (Volumes, Masks, HeaderFindings, ExamPredictions, ExamMetrics, LevelMetrics):
-        lake.remove(table, newcomer)
-    assert (_rows(demo, known), _rows(demo, ranked)) == (0, 0)
-
-    sensors = ("new_data", "new_external_predictions")
+def test_what_is_made_by_hand_is_followed(page: Page, demo: DemoRun, instance: dg.DagsterInstance):
+    assert within(120, lambda: at_work(instance, demo.home) is None)
     began = time.time()
+    switch(page.ask, "startSensor", "followers")
     try:
-        for sensor in sensors:
-            switch(page.ask, "startSensor", sensor)
-        bring_back()
-        handed_in = home.external_predictions / "other_tool"
-        shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
-        (handed_in / "predictor.json").write_text('{"provenance": "copied from 2d by a test"}')
-        assert within(420, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked))
-        print(f"both rows stand {time.time() - began:.0f} s after the sensors were switched on")
+        assert within(180, lambda: has_ticked(page.ask, "followers", began))
+        by_hand = page.launch(["evaluation", "test_summary"], {FORCE_TAG: "true"})
+        assert within(300, lambda: finished_runs(instance, "followers", began))
     finally:
-        for sensor in sensors:
-            switch(page.ask, "resetSensor", sensor)
-        assert within(300, lambda: at_work(instance, home) is None)
-    for sensor in sensors:
-        (run,) = finished_runs(instance, sensor, began)
+        switch(page.ask, "resetSensor", "followers")
+    assert page.status(by_hand) == "SUCCESS"
+    assert within(300, lambda: not instance.get_runs(dg.RunsFilter(statuses=GOING)))
+    followed = finished_runs(instance, "followers", began)
+    for run in followed:
         _tell(run, began)
         assert run.success
-    board = query(home.database, "select * from evaluation.leaderboard").set_index("predictor")
-    assert board.loc["other_tool", ["origin", "coverage", "profile"]].tolist() == ["external", 1.0, "demo"]
-    assert board.loc["other_tool", "dice_macro_mean"] == board.loc["2d", "dice_macro_mean"]
-    assert _rows(demo, "select count(*) from evaluation.external_comparison where protocol = 'paired'")
-    history = query(home.database, "select distinct reason from evaluation.history where predictor = 'other_tool'")
-    assert history["reason"].tolist() == ["first"]
-    shutil.rmtree(handed_in)
+    assert "warehouse/database" in {made for run in followed for made in run.stages}
 
 
 def _patients():
@@ -506,3 +494,78 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
     assert (next(results.glob("*__2d")) / "fold_0" / "checkpoint_final.pth").exists()
     unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     assert unfinished == []
+
+
+def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_hand(
+    page: Page, demo: DemoRun, instance: dg.DagsterInstance, tmp_path: Path
+):
+    home, lake = demo.home, demo.home.lake
+    before, learned = lake.read(Splits), lake.read(RawDataset)
+    models = {path: path.stat().st_mtime_ns for path in lake.folder(TrainedFolds).iterdir()}
+    newcomer = before.loc[before["part"] == "unannotated", "patient_id"].min()
+    known = f"select count(*) from imaging.volumes where patient_id = '{newcomer}'"
+    predicted = f"select count(*) from prediction.exam_predictions where patient_id = '{newcomer}'"
+    ranked = "select count(*) from evaluation.leaderboard where predictor in ('other_tool', 'theirs')"
+    assert within(120, lambda: at_work(instance, home) is None)
+    bring_back = take_away(home.root / "demo_download", newcomer, tmp_path / "away")
+    assert take_in.execute_in_process(instance=instance, resources=_study(demo)).success
+    shutil.rmtree(home.volumes / newcomer)
+    for table in (Volumes, Masks, HeaderFindings, ExamPredictions, ExamMetrics, LevelMetrics):
+        lake.remove(table, newcomer)
+    assert (_rows(demo, known), _rows(demo, ranked)) == (0, 0)
+    archive = str(next(home.model_archive.glob("*.zip")))
+    imported = run_cspine("model", "import", archive, "--name", "theirs", "--trust", "--home", str(home.root))
+    assert imported.returncode == 0, imported.stderr
+
+    sensors = ("new_data", "new_external_predictions", "new_models")
+    began = time.time()
+    try:
+        for sensor in sensors:
+            switch(page.ask, "startSensor", sensor)
+        bring_back()
+        expert = hand_in_expert_patient(home.root / "demo_download", tmp_path / "another")
+        handed_in = home.external_predictions / "other_tool"
+        shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
+        (handed_in / "predictor.json").write_text('{"provenance": "copied from 2d by a test"}')
+        assert within(420, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked) == 2)
+        print(f"all rows stand {time.time() - began:.0f} s after the sensors were switched on")
+    finally:
+        for sensor in sensors:
+            switch(page.ask, "resetSensor", sensor)
+        assert within(300, lambda: not instance.get_runs(dg.RunsFilter(statuses=GOING)))
+    for sensor in sensors:
+        runs = finished_runs(instance, sensor, began)
+        # what an imported model has drawn is a new folder of masks too
+        assert 1 <= len(runs) <= (2 if sensor == "new_external_predictions" else 1)
+        for run in runs:
+            _tell(run, began)
+            assert run.success
+    board = query(home.database, "select * from evaluation.leaderboard").set_index("predictor")
+    for name, same in (("other_tool", "2d"), ("theirs", "ensemble")):
+        assert board.loc[name, ["origin", "coverage", "profile"]].tolist() == ["external", 1.0, "demo"]
+        assert board.loc[name, "dice_macro_mean"] == board.loc[same, "dice_macro_mean"]
+    assert _rows(demo, "select count(*) from evaluation.external_comparison where protocol = 'paired'")
+    history = query(home.database, "select predictor, arg_min(reason, evaluated_at) from evaluation.history group by 1")
+    assert set(history.set_index("predictor").iloc[:, 0]) == {"first"}
+    assert {"other_tool", "theirs"} <= set(history["predictor"])
+    _an_expert_mask_trained_no_model_and_moved_nobody(demo, expert, splits=before, learned=learned)
+    assert models == {path: path.stat().st_mtime_ns for path in lake.folder(TrainedFolds).iterdir()}
+    asked_of_a_person = stage_of(Study(home), [known_tables()[RawDataset]], instance, Order())
+    assert asked_of_a_person is not None
+
+
+def _an_expert_mask_trained_no_model_and_moved_nobody(
+    demo: DemoRun, patient_id: str, *, splits: pd.DataFrame, learned: pd.DataFrame
+) -> None:
+    """The patient is known and has a part in the split, which the models that stand are not of."""
+    database, after = demo.home.database, demo.home.lake.read(Splits)
+    assert after.loc[after["patient_id"] == patient_id, "part"].tolist() == ["development"]
+    assert set(after.query("part == 'test'")["exam_id"]) == set(splits.query("part == 'test'")["exam_id"])
+    assert _rows(demo, f"select count(*) from imaging.masks where status = 'ok' and patient_id = '{patient_id}'") == 1
+    assert _rows(demo, f"select count(*) from evaluation.exam_metrics where patient_id = '{patient_id}'") == 0
+    assert demo.home.lake.read(RawDataset).equals(learned)
+    scored = query(database, "select distinct set, split_sha256 from evaluation.exam_metrics").set_index("set")
+    assert scored["split_sha256"].to_dict() == {
+        "cv": learned["split_sha256"].iloc[0],
+        "test": after["split_sha256"].iloc[0],
+    }

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
 from cspine_assets.defs.driver import DRIVER_TAG, materialize
 from cspine_assets.defs.instance import GPU_POOL, open_instance
 from cspine_assets.defs.io import asset_key
@@ -28,6 +29,8 @@ from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.imaging import Masks, Volumes
+from cspine_assets_tests.defs.test_alerts import Receiver, receiving
+from cspine_assets_tests.end_to_end.by_itself import has_ticked
 from cspine_assets_tests.end_to_end.conftest import CSPINE, alive, within
 from cspine_assets_tests.end_to_end.page import Page, free_port
 
@@ -43,14 +46,21 @@ MADE = ("midrc", "cohort", "imaging")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """A home with all but the models; its instance looks after killed runs every few seconds."""
+def receiver() -> Iterator[Receiver]:
+    with receiving() as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path, receiver: Receiver) -> Home:
+    """A home with all but the models; it tells of failed runs, and looks after killed ones every few seconds."""
     download = tmp_path / "download"
     write_cohort(download, CohortSettings(patients=PATIENTS, seed=1, matrix=32, slices_min=5, slices_max=5))
     home = Home(tmp_path / "home")
     home.open(HomeSettings("demo", str(download), str(download / PROVENANCE_FILE)))
     with open_instance(home) as instance:
         assert not any(report.failures for report in materialize(home, instance=instance, schemas=MADE))
+    (home.root / AUTOMATION_FILE).write_text(yaml.safe_dump({"alerts": {"webhook": receiver.address}}))
     path = home.dagster / "dagster.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["run_monitoring"] |= {"poll_interval_seconds": 3, "free_slots_after_run_end_seconds": 3}
@@ -148,6 +158,8 @@ def platform(home: Home, tmp_path: Path) -> Iterator[Platform]:
         with open_instance(home) as instance:
             platform = Platform(home, supervisor, Page(port, process), instance)
             assert within(120, platform.page.answers), said.read_text()
+            # what has failed before the first look is not told: the sensor begins with the newest event
+            assert within(90, lambda: has_ticked(platform.page.ask, "webhook_on_failed_run", since=0))
             yield platform
     finally:
         family = supervisor.children(recursive=True)
@@ -164,7 +176,7 @@ def drawn_kinds(random_: random.Random) -> list[str]:
     return kinds
 
 
-def test_ten_kills_leave_what_stands_whole_and_the_work_completes_by_itself(platform: Platform):
+def test_ten_kills_leave_what_stands_whole_and_the_work_completes_by_itself(platform: Platform, receiver: Receiver):
     seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(10**6))
     random_ = random.Random(seed)
     kinds = drawn_kinds(random_)
@@ -177,6 +189,9 @@ def test_ten_kills_leave_what_stands_whole_and_the_work_completes_by_itself(plat
 
     each_one_completed(platform)
     nothing_is_lost_or_half_written(platform)
+    killed = {run.run_id for run in platform.instance.get_runs() if run.job_name == "take_in" and not run.is_success}
+    assert within(90, lambda: {body["run_id"] for body in receiver.bodies} == killed)
+    assert {(body["event"], body["job"]) for body in receiver.bodies} == {("run_failed", "take_in")}
     assert within(30, lambda: not platform.instance.event_log_storage.get_concurrency_info(GPU_POOL).claimed_slots)
 
 
