@@ -62,6 +62,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 GOING = [status for status in dg.DagsterRunStatus if status not in FINISHED]
+SENSORS = ("new_data", "new_external_predictions", "new_models")
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "study.ipynb"
 
 REAL = os.environ.get("CSPINE_REAL_DATA")
@@ -517,29 +518,30 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
     imported = run_cspine("model", "import", archive, "--name", "theirs", "--trust", "--home", str(home.root))
     assert imported.returncode == 0, imported.stderr
 
-    sensors = ("new_data", "new_external_predictions", "new_models")
     began = time.time()
     try:
-        for sensor in sensors:
-            switch(page.ask, "startSensor", sensor)
+        switch(page.ask, "startSensor", "new_models")
+        switch(page.ask, "startSensor", "new_data")
         bring_back()
         expert = hand_in_expert_patient(home.root / "demo_download", tmp_path / "another")
+        assert within(300, lambda: finished_runs(instance, "new_models", began))
         handed_in = home.external_predictions / "other_tool"
         shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
         (handed_in / "predictor.json").write_text('{"provenance": "copied from 2d by a test"}')
+        switch(page.ask, "startSensor", "new_external_predictions")
         assert within(420, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked) == 2)
         print(f"all rows stand {time.time() - began:.0f} s after the sensors were switched on")
     finally:
-        for sensor in sensors:
+        for sensor in SENSORS:
             switch(page.ask, "resetSensor", sensor)
         assert within(300, lambda: not instance.get_runs(dg.RunsFilter(statuses=GOING)))
-    for sensor in sensors:
-        runs = finished_runs(instance, sensor, began)
-        # what an imported model has drawn is a new folder of masks too
-        assert 1 <= len(runs) <= (2 if sensor == "new_external_predictions" else 1)
-        for run in runs:
-            _tell(run, began)
-            assert run.success
+    runs = {sensor: finished_runs(instance, sensor, began) for sensor in SENSORS}
+    for run in (run for asked in runs.values() for run in asked):
+        _tell(run, began)
+        assert run.success
+    assert {sensor: len(asked) for sensor, asked in runs.items()} == dict.fromkeys(SENSORS, 1)
+    assert "prediction.external_predictions" in runs["new_models"][0].stages
+    assert "imaging.volumes" in runs["new_data"][0].stages
     board = query(home.database, "select * from evaluation.leaderboard").set_index("predictor")
     for name, same in (("other_tool", "2d"), ("theirs", "ensemble")):
         assert board.loc[name, ["origin", "coverage", "profile"]].tolist() == ["external", 1.0, "demo"]
