@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.devices import Device, Slot
-from cspine_assets.nnunet.environment import NnunetFolders, child_environment
+from cspine_assets.nnunet.environment import KEPT_MEMORY, NnunetFolders, child_environment
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, model_folder
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, CaseStage, ChildMessage, Frozen
 from cspine_assets.nnunet.postprocessing import Postprocessing
@@ -180,7 +180,7 @@ def predict_cases(
                 "cspine_assets.nnunet.children.predict",
                 request.model_copy(update={"cases": tuple(left)}),
                 result_type=Prediction,
-                env=environment | slot.env,
+                env=environment | KEPT_MEMORY | slot.env,
                 supervision=replace(supervision, on_message=heard.listen),
             )
         except ChildLostError as error:

@@ -1,6 +1,20 @@
 import os
+import platform
+import subprocess
+import sys
 
-from cspine_assets.nnunet.environment import NnunetFolders, child_environment
+import pytest
+
+from cspine_assets.nnunet.environment import KEPT_MEMORY, NnunetFolders, child_environment
+
+PR_SET_THP_DISABLE = 41
+TWENTY_LARGE_ARRAYS = f"""
+import ctypes, resource
+ctypes.CDLL(None).prctl({PR_SET_THP_DISABLE}, 1, 0, 0, 0)  # huge pages would be too few to count
+for _ in range(20):
+    bytearray(2**26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
 
 
 def test_the_callers_nnunet_variables_do_not_reach_a_child_nor_change(tmp_path, monkeypatch):
@@ -22,3 +36,15 @@ def test_nnunets_own_choice_of_augmentation_workers_is_no_variable(tmp_path):
 def test_whether_to_compile_is_said_in_nnunets_words(tmp_path):
     made = child_environment(NnunetFolders.under(tmp_path), workers=1, augmentation_workers=None, compile_network=False)
     assert made["nnUNet_compile"] == "false"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are glibc's")
+def test_memory_that_is_kept_is_not_asked_of_the_system_again():
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    by_default, kept = (
+        int(subprocess.check_output([sys.executable, "-c", TWENTY_LARGE_ARRAYS], env=plain | variables))
+        for variables in ({}, KEPT_MEMORY)
+    )
+    pages = 2**26 // os.sysconf("SC_PAGESIZE")
+    assert by_default > 18 * pages
+    assert kept < 4 * pages

@@ -51,3 +51,11 @@ def test_logits_beyond_half_precision_are_refused(kind, sign):
     nn.init.constant_(network.weight, sign * 1e6)
     with pytest.raises(RuntimeError, match=r"precision|inf"):
         predictor_of(kind, network, (16, 12)).predict_sliding_window_return_logits(torch.ones(1, 2, 20, 21))
+
+
+@pytest.mark.parametrize("kind", [nnUNetPredictor, BeatingPredictor])
+def test_logits_that_are_no_numbers_are_no_infinities(kind):
+    network = nn.Conv2d(1, HEADS, 1)
+    nn.init.constant_(network.bias, float("nan"))
+    logits = predictor_of(kind, network, (16, 12)).predict_sliding_window_return_logits(torch.ones(1, 2, 20, 21))
+    assert logits.isnan().all()

@@ -6,6 +6,7 @@ What the networks are asked, tile by tile, is nnU-Net's own code on every device
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
@@ -14,8 +15,9 @@ from cspine_assets.nnunet.children.pulse import Pulse
 
 Slicer = tuple[slice | int, ...]
 
-_HALF_EXPONENT = 0x7C00
-_HALF_WITHOUT_SIGN = 0x7FFF
+_INFINITY = 0x7C00
+_MINUS_INFINITY = 0xFC00
+"""In half precision. Among the bits of numbers with one sign, only what is not a number has larger ones."""
 
 
 class BeatingPredictor(nnUNetPredictor):  # type: ignore[misc]  # nnU-Net has no types
@@ -65,6 +67,8 @@ class BeatingPredictor(nnUNetPredictor):  # type: ignore[misc]  # nnU-Net has no
 
 
 def _has_infinity(halves: torch.Tensor) -> bool:
-    """Whether any number is infinite; by the bits, as torch looks at half precision slowly on a CPU."""
-    bits = halves.view(torch.int16).bitwise_and(_HALF_WITHOUT_SIGN)
-    return bool((bits == _HALF_EXPONENT).any())
+    """Whether any number is infinite; torch looks at half precision slowly on a CPU, so first at the largest bits."""
+    bits = halves.numpy()
+    if bits.view(np.int16).max() < _INFINITY and bits.view(np.uint16).max() < _MINUS_INFINITY:
+        return False
+    return bool(torch.isinf(halves).any())
