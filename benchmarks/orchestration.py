@@ -212,6 +212,9 @@ def _run(sender: Connection, work: Callable[[Path, type[Table]], Cost], root: Pa
 
 def main(*sizes: int) -> None:
     """Makes a cohort of each size and prints what a patient costs, with the work and beside it."""
+    print(
+        f"load at the start: {os.getloadavg()[0]:.1f} on {_cores()} cores; above that, wall time is waiting for a core"
+    )
     print(f"ms a patient, {_cores()} workers{'':<21}{'wall':>8}{'cpu':>8}{'of it main':>12}{'workers':>9}")
     for patients in sizes or PATIENTS:
         with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
