@@ -24,6 +24,10 @@ _ranges: ContextVar[dict[dg.PartitionKeyRange, Sequence[str]] | None] = ContextV
 class PatientPartitions(dg.DynamicPartitionsDefinition):
     """Patients, whose ranges are read once where ``ranges_remembered`` says so."""
 
+    def __hash__(self) -> int:
+        """Returns the hash of the plain definition, which is equal to this one."""
+        return hash(dg.DynamicPartitionsDefinition(name=self.name))
+
     def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
         """Returns the patients from one to another, both included, in the order in which they came."""
         known = _ranges.get()

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.partitions.snap import PartitionsSnap
 
 from cspine_assets.defs.partitions import patients, ranges_remembered
 
@@ -32,6 +33,12 @@ def test_a_range_follows_the_order_in_which_patients_came(instance: dg.DagsterIn
             assert of_range(instance, "p4", "p1") == []
             with pytest.raises(dg.DagsterInvalidInvocationError, match="p9"):
                 of_range(instance, "p1", "p9")
+
+
+def test_patients_are_to_dagster_the_definition_of_that_name():
+    plain = dg.DynamicPartitionsDefinition(name="patient")
+    assert {patients} == {plain}
+    assert PartitionsSnap.from_def(patients) == PartitionsSnap.from_def(plain)
 
 
 def test_a_range_is_read_once_and_forgotten_after(instance: dg.DagsterInstance):
