@@ -202,7 +202,7 @@ def _check_members(members: list[zipfile.ZipInfo], staging: _Staging) -> None:
     for number, info in enumerate(members, start=1):
         staging.count_member()
         where = f"file {number} of {len(members)} in the archive"
-        if _leaves_target(info.filename) or _leaves_target(info.orig_filename):
+        if any(map(_leaves_target, {info.filename, info.orig_filename})):
             raise staging.refuse(
                 Cause.UNSAFE_ARCHIVE, f"{where} has an absolute name or one that leads out of the target folder"
             )

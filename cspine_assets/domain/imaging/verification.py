@@ -10,6 +10,7 @@ import itertools
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.volume import Geometry, Volume
@@ -67,7 +68,8 @@ def check_against_headers(found: Geometry, expected: Geometry, *, subject: str) 
             f"{subject}: expected {shape} voxels by the headers, the converter gave {found.shape}.",
         )
     offset = np.where(signed.sum(axis=1) < 0, np.array(shape) - 1, 0)
-    away = max(_distance(found, expected, signed @ corner + offset, corner) for corner in _corners(expected))
+    corners = _corners(expected)
+    away = float(np.linalg.norm(_places(found, corners @ signed.T + offset) - _places(expected, corners), axis=1).max())
     if away > CORNER_TOLERANCE_MM:
         raise Refusal(
             Cause.DIFFERS_FROM_HEADERS,
@@ -125,14 +127,14 @@ def compare_with_shipped(volume: Volume, shipped: Volume) -> ShippedComparison:
     return ShippedComparison.EQUAL
 
 
-def _corners(grid: Geometry) -> list[np.ndarray]:
-    return [np.array(corner) for corner in itertools.product(*((0, n - 1) for n in grid.shape))]
+def _corners(grid: Geometry) -> NDArray[np.int64]:
+    """Returns the indices of the eight corners, one a row."""
+    return np.array(list(itertools.product(*((0, n - 1) for n in grid.shape))))
 
 
-def _distance(found: Geometry, expected: Geometry, found_index: np.ndarray, expected_index: np.ndarray) -> float:
-    here = found.affine[:3, :3] @ found_index + found.origin_mm
-    there = expected.affine[:3, :3] @ expected_index + expected.origin_mm
-    return float(np.linalg.norm(here - there))
+def _places(grid: Geometry, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns where voxels lie in the world, in mm, one a row."""
+    return indices @ grid.affine[:3, :3].T + grid.origin_mm
 
 
 def _words(grid: Geometry) -> str:
