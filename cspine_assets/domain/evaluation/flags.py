@@ -58,7 +58,8 @@ _NAME_UNSURE: Final = frozenset(
         Flag.COMPONENTS_EXTRA,
     }
 )
-"""Findings after which the name of a level may be wrong; all others leave it as it is."""
+"""Findings after which the name of a level may be wrong, or that of voxels on which its score hinges; all others leave
+both as they are."""
 
 
 def severity_of(flags: Iterable[Flag]) -> Severity:

@@ -5,8 +5,8 @@ Add a rule here when it decides where a merged component ends. What a part is ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
+from cspine_assets.domain.evaluation.spine_column import PITCH
 from cspine_assets.domain.evaluation.spine_frame import SpineFrame
+from cspine_assets.domain.evaluation.spine_line import SpineLine
 from cspine_assets.domain.evaluation.voxels import RIM, SPECK, Piece
 
 CUT_SHARE: Final = 0.2
@@ -29,11 +31,31 @@ part that would count if it stood alone counts where it hangs on a neighbour, ho
 
 @dataclass(frozen=True)
 class Ladder:
-    """How one structure's voxels get a level by the planes of the frame, and which levels have a name."""
+    """How one structure's voxels get a level by the planes of the frame, and which levels have a name.
 
-    index: Callable[[NDArray[np.float64]], NDArray[np.int64]]
+    Attributes:
+        line: The spine's line.
+        borders_mm: Where along it each level but the first begins.
+        slack_mm: How far off such a border may be that no mask shows from both sides.
+        named: Level indices with a name.
+        merged: What to note at the levels of a component that was cut.
+    """
+
+    line: SpineLine
+    borders_mm: NDArray[np.float64]
+    slack_mm: float
     named: range
     merged: Flag
+
+    def index(self, points_mm: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Returns the level index of each point, shape (n, 3)."""
+        return np.searchsorted(self.borders_mm, self.line.along_mm(points_mm))
+
+    def is_near_border(self, points_mm: NDArray[np.float64], level: int) -> NDArray[np.bool_]:
+        """Returns for each point whether it lies within the slack of the border above a level."""
+        off_mm = self.line.along_mm(points_mm) - self.borders_mm[level - 1]
+        near: NDArray[np.bool_] = np.abs(off_mm) < self.slack_mm
+        return near
 
     def level_of(self, piece: Piece) -> int:
         """Returns the level index in which most of a piece lies."""
@@ -52,8 +74,14 @@ def ladder_of(structure: Structure, frame: SpineFrame, *, merged: Flag) -> Ladde
         frame: The reference's bodies.
         merged: What to note at the levels of a component that was cut.
     """
-    index = frame.body_index if structure is Structure.VERTEBRAL_BODY else frame.disc_index
-    return Ladder(index, level_indices(structure), merged)
+    is_body = structure is Structure.VERTEBRAL_BODY
+    return Ladder(
+        line=frame.line,
+        borders_mm=frame.ends_mm if is_body else frame.centres_mm,
+        slack_mm=(PITCH - 1) / 2 * frame.height_mm if is_body else 0.0,
+        named=level_indices(structure),
+        merged=merged,
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +91,8 @@ class Candidate:
     Attributes:
         level: That level.
         piece: Its voxels.
-        strays: Its parts beyond a plane, too small to be cut off, at the levels where they lie.
+        strays: Its parts that may be another level's, at that level: beyond a plane, but too small to be cut off, or at
+            a cut between levels of which the reference has but one, for then no mask shows where they meet.
     """
 
     level: int
@@ -131,11 +160,7 @@ def candidates_of(
 
 
 def _cut(piece: Piece, ladder: Ladder, usual: float, reference: NamedMask | None) -> list[Candidate]:
-    """Returns a component whole, at the level where most of it lies, or cut where it lies in several.
-
-    A part beyond a plane that is too small to be cut off strays: by its place it is the other level's, by what it
-    hangs on it is this one's.
-    """
+    """Returns a component whole, at the level where most of it lies, or cut where it lies in several."""
     level = ladder.index(piece.points_mm)
     count = np.bincount(level)
     covered = np.full(len(count), np.nan) if reference is None else reference.covered(piece, level)
@@ -143,14 +168,19 @@ def _cut(piece: Piece, ladder: Ladder, usual: float, reference: NamedMask | None
     is_chosen[count.argmax()] = True
     chosen = np.flatnonzero(is_chosen)
     nearest = chosen[np.abs(level[:, None] - chosen).argmin(axis=1)]
-    astray = np.flatnonzero(~is_chosen & (count > RIM * usual))
-    return [
-        Candidate(
-            int(n),
-            piece if len(chosen) == 1 else piece.part(nearest == n),
-            tuple(
-                Candidate(int(m), piece.part(level == m)) for m in astray if chosen[np.abs(m - chosen).argmin()] == n
-            ),
-        )
-        for n in chosen
+    too_small = np.flatnonzero(~is_chosen & (count > RIM * usual)).tolist()
+    at_border = [
+        (upper, lower, ladder.is_near_border(piece.points_mm, lower))
+        for upper, lower in pairwise(chosen.tolist())
+        if np.isnan(covered[[upper, lower]]).any()
     ]
+    candidates = []
+    for own in chosen.tolist():
+        is_own = nearest == own
+        others = {other: is_own & (level == other) for other in too_small}
+        for upper, lower, is_near in at_border:
+            if own in (upper, lower):
+                others[lower if own == upper else upper] = is_own & is_near
+        strays = tuple(Candidate(other, piece.part(part)) for other, part in others.items() if part.any())
+        candidates.append(Candidate(own, piece.part(is_own) if len(chosen) > 1 else piece, strays))
+    return candidates

@@ -29,7 +29,7 @@ from cspine_assets.domain.evaluation.named_pieces import (
     add_crumbs,
     add_edge_crumbs,
     level_indices,
-    most_touched,
+    touched_levels,
 )
 from cspine_assets.domain.evaluation.spine_frame import SpineFrame, build_spine_frame
 from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size, without_specks
@@ -95,7 +95,7 @@ def _name_bodies(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) 
     sifted = without_specks(found, usual=usual_size(found))
     for piece in frame.aside:
         named.left_out[ladder.level_of(piece)].append(piece)
-    _note_specks(add_edge_crumbs(sifted.specks, named, shape), ladder, named, frame)
+    _note_specks(add_edge_crumbs(sifted.specks, named, shape, ladder.level_of), ladder, named, frame)
     return named
 
 
@@ -111,7 +111,7 @@ def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -
         else:
             candidate.put_at(candidate.level, named)
     _note_pieces(named, Flag.DISC_IN_PIECES, frame, None)
-    _note_specks(add_edge_crumbs(sifted.specks, named, shape), ladder, named, frame)
+    _note_specks(add_edge_crumbs(sifted.specks, named, shape, ladder.level_of), ladder, named, frame)
     if 0 in named.pieces:
         for level in range(ladder.named.stop):
             named.flags[level].add(Flag.DISC_ABOVE_TOP)
@@ -138,34 +138,53 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
     alone: list[Candidate] = []
     level_map = reference.level_map[structure]
     for candidate in candidates_of(sifted.kept, ladder, usual, named, NamedMask(level_map, theirs)):
-        level = most_touched(candidate.piece, level_map)
+        level = _level_by_touch(candidate, reference, structure)
         if level is None:
             alone.append(candidate)
         else:
             candidate.put_at(level, named)
     _note_pieces(named, Flag.PREDICTION_IN_PIECES, reference.frame, level_map)
     _place(_assign_near(alone, theirs, named), theirs, named, ladder, reference.frame)
-    left = add_crumbs(sifted.specks, level_map, named)
-    _note_specks(add_edge_crumbs(left, named, prediction.shape), ladder, named, reference.frame)
+    left = add_crumbs(sifted.specks, level_map, named, ladder.level_of)
+    _note_specks(add_edge_crumbs(left, named, prediction.shape, ladder.level_of), ladder, named, reference.frame)
     return named
 
 
-def _note_pieces(named: NamedPieces, flag: Flag, frame: SpineFrame, theirs: NDArray[np.int8] | None) -> None:
-    """Flags levels in several pieces, and doubts those that do not lie beside the largest one or are small.
+def _level_by_touch(candidate: Candidate, reference: NamedReference, structure: Structure) -> int | None:
+    """Returns the level whose reference a component overlaps most, or None where that says nothing.
 
-    What a crack leaves lies side by side; what lies above or below the largest piece may be something else. A
-    prediction that lies mostly in its level's own reference is not doubted.
+    One that lies where the reference has no piece, and just grazes a neighbour's, is not the neighbour's.
     """
+    touched = touched_levels(candidate.piece, reference.level_map[structure])
+    if not touched.any():
+        return None
+    level = int(touched.argmax())
+    grazes = touched[level] < CUT_SHARE * len(candidate.piece)
+    is_elsewhere = candidate.level != level and candidate.level not in reference.named[structure].pieces
+    return None if grazes and is_elsewhere else level
+
+
+def _note_pieces(named: NamedPieces, flag: Flag, frame: SpineFrame, theirs: NDArray[np.int8] | None) -> None:
+    """Flags levels in several pieces, and doubts those that do not lie beside the main one or are small.
+
+    The main piece is the largest, of a prediction the one that hits most of its level's own reference. What a crack
+    leaves lies side by side; what lies above or below the main piece may be something else. A prediction that lies
+    mostly in its level's own reference is not doubted.
+    """
+
+    def hits(piece: Piece, level: int) -> int:
+        return 0 if theirs is None else int(np.count_nonzero(theirs[tuple(piece.indices.T)] == level))
+
     for level, pieces in named.pieces.items():
         if len(pieces) < 2:
             continue
         named.flags[level].add(flag)
-        largest, *others = sorted(pieces, key=len, reverse=True)
-        top, bottom = np.percentile(frame.line.along_mm(largest.points_mm), (2, 98))
+        main, *others = sorted(pieces, key=lambda piece: (hits(piece, level), len(piece)), reverse=True)
+        top, bottom = np.percentile(frame.line.along_mm(main.points_mm), (2, 98))
         for piece in others:
             is_beside = top <= frame.line.along_mm(piece.points_mm).mean() <= bottom
-            is_hit = theirs is not None and 2 * np.count_nonzero(theirs[tuple(piece.indices.T)] == level) > len(piece)
-            if not is_hit and not (is_beside and len(piece) > CUT_SHARE * len(largest)):
+            is_hit = 2 * hits(piece, level) > len(piece)
+            if not is_hit and not (is_beside and len(piece) > CUT_SHARE * len(main)):
                 named.doubtful[level].append(piece)
 
 

@@ -6,8 +6,9 @@ Add here what any naming leaves behind. Who names the pieces, and by what rule, 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.voxels import Piece
+
+LevelOf: TypeAlias = Callable[[Piece], int]
+"""Returns the level index in which a piece lies by its place alone."""
 
 NONE: Final = -1
 """Level of a voxel that belongs to none."""
@@ -81,11 +85,12 @@ def touched_levels(piece: Piece, level_map: NDArray[np.int8]) -> NDArray[np.int6
     return counts
 
 
-def add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPieces) -> list[Piece]:
+def add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPieces, level_of: LevelOf) -> list[Piece]:
     """Adds specks to the level that they touch in a map; returns those that touch none.
 
     A thin disc falls into crumbs at its edge, held together by corners of voxels. They count with their level whether
     they hit the reference or not: to leave out the hits would take from the model, to leave out the others would give.
+    One that touches another level than the one where it lies may be either's.
     """
     left = []
     for speck in specks:
@@ -94,14 +99,17 @@ def add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPie
             left.append(speck)
         else:
             named.pieces[level].append(speck)
+            if level_of(speck) != level:
+                named.doubtful[level].append(speck)
+                named.left_out[level_of(speck)].append(speck)
     return left
 
 
-def add_edge_crumbs(specks: list[Piece], named: NamedPieces, shape: tuple[int, ...]) -> list[Piece]:
+def add_edge_crumbs(specks: list[Piece], named: NamedPieces, shape: tuple[int, ...], level_of: LevelOf) -> list[Piece]:
     """Adds specks that touch a named piece by an edge or a corner to its level; returns the others."""
     if not specks:
         return specks
-    return add_crumbs(specks, _with_neighbours(named.level_map(shape)), named)
+    return add_crumbs(specks, _with_neighbours(named.level_map(shape)), named, level_of)
 
 
 def _with_neighbours(levels: NDArray[np.int8]) -> NDArray[np.int8]:

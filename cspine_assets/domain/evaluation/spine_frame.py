@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import VERTEBRAE
 from cspine_assets.domain.evaluation.flags import Flag
@@ -80,17 +79,6 @@ class SpineFrame:
     def __len__(self) -> int:
         """Returns the number of bodies."""
         return len(self.centres_mm)
-
-    def disc_index(self, points_mm: Points) -> NDArray[np.int64]:
-        """Returns for each point, shape (n, 3), how many bodies' centres lie above it along the line.
-
-        1 is below the first body, so in the disc space C2/C3 where the first body is C2; 0 is above all of them.
-        """
-        return np.searchsorted(self.centres_mm, self.line.along_mm(points_mm))
-
-    def body_index(self, points_mm: Points) -> NDArray[np.int64]:
-        """Returns for each point, shape (n, 3), how many disc spaces lie above it: 0 is at the first body."""
-        return np.searchsorted(self.ends_mm, self.line.along_mm(points_mm))
 
     def is_aside(self, piece: Piece) -> bool:
         """Returns whether a component lies beside the spine, too far to be a body or a disc."""

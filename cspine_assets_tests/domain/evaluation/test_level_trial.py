@@ -1,4 +1,4 @@
-"""The 21 adversarial scenarios on two kinds of spine: what is right, and nothing wrong without a word.
+"""The 21 adversarial scenarios on three kinds of spine: what is right, and nothing wrong without a word.
 
 A part of the trial with a fixed seed, and every case that was once silently wrong. ``benchmarks/levels.py`` runs the
 whole: 20 cases of each scenario.
@@ -16,7 +16,7 @@ from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.evaluation.level_score import Protocol, View
 from cspine_assets.domain.evaluation.level_trial import Judgement, KnownLevels, Verdict, judge
 from cspine_assets.domain.evaluation.named_pieces import NONE
-from cspine_assets.domain.phantom.other_spine import other_anatomy, textbook_anatomy
+from cspine_assets.domain.phantom.other_spine import other_anatomy, textbook_anatomy, worn_anatomy
 from cspine_assets.domain.phantom.scenarios import SCENARIOS, draw_scenario, tilted
 from cspine_assets.domain.volume import Geometry
 
@@ -70,7 +70,7 @@ def of_rule(judgements: list[Judgement], protocol: Protocol) -> list[Judgement]:
     return [one for one in judgements if one.protocol is protocol]
 
 
-@pytest.mark.parametrize("spine", [textbook_anatomy, other_anatomy])
+@pytest.mark.parametrize("spine", [textbook_anatomy, other_anatomy, worn_anatomy])
 def test_levels_are_right_or_flagged_in_every_scenario(spine):
     verdicts = {view: Counter() for view in View}
     silent = []
