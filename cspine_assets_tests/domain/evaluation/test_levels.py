@@ -377,6 +377,16 @@ def test_a_predicted_body_below_the_reference_is_spurious_at_its_own_level():
     assert scores["T1"].reason == "lies below the reference's bodies"
 
 
+def test_a_predicted_body_that_grazes_a_neighbour_where_the_reference_has_none_is_not_the_neighbours():
+    reference = column(bodies=range(6), discs=range(5))
+    prediction = column()
+    prediction[SIDE, DEPTH, body_rows(5)] = 0
+    prediction[4, 14, body_rows(5).stop - 1 : body_rows(6).start] = BODY
+    scores = bodies_by_level(reference, prediction)
+    assert scores["C7"].status is LevelStatus.MISSED
+    assert scores["T1"].status is LevelStatus.SPURIOUS
+
+
 def test_a_reference_serves_many_predictions():
     reference = name_reference(column(), GEOMETRY)
     for prediction in (worse_bodies(column()), prediction_of(column()), column(bodies=range(3))):
