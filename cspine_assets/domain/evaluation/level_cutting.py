@@ -100,12 +100,12 @@ class Candidate:
     strays: tuple[Candidate, ...] = ()
 
     def put_at(self, level: int, named: NamedPieces) -> None:
-        """Adds the component to a level; a part that strays into another may be the other's."""
+        """Adds the component to a level; where it, or a part that strays, lies in another, it may be the other's."""
         named.pieces[level].append(self.piece)
-        for stray in self.strays:
-            if stray.level != level:
-                named.doubtful[level].append(stray.piece)
-                named.left_out[stray.level].append(stray.piece)
+        for part in (self, *self.strays):
+            if part.level != level:
+                named.doubtful[level].append(part.piece)
+                named.left_out[part.level].append(part.piece)
 
     def leave_out(self, named: NamedPieces) -> None:
         """Leaves the component out of all levels, though it may belong to those where it and its strays lie."""

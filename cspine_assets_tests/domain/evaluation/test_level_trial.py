@@ -53,6 +53,7 @@ ONCE_SILENT = [
     ("merged", 120, 16),
     ("off_by_one", 5005, 6),
     ("merged", 5007, 5),
+    ("merged", 6002, 18),
 ]
 """Scenario, seed and number of cases of the other spine that were silently wrong once."""
 
