@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from cspine_assets.defs.resources import Study
-from cspine_assets.domain.errors import ModelError
-from cspine_assets.domain.evaluation.external import CARD_FILE
-from cspine_assets.domain.files import fresh_folder_beside, write_text
+from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.domain.evaluation.external import CARD_FILE, read_card
+from cspine_assets.domain.files import fingerprint_text, fresh_folder_beside, write_text
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.nnunet.application import Application, imported_application, provenance_of
@@ -29,12 +31,16 @@ from cspine_assets.nnunet.prediction import (
 )
 from cspine_assets.nnunet.process import Supervision
 
+_TEST_EXAMS = "test_exams_sha256"
 
-def predict_test_exams(study: Study, name: str, on_message: Callable[[ChildMessage], None]) -> tuple[CaseFailed, ...]:
+
+def predict_test_exams(
+    study: Study, name: str, on_message: Callable[[ChildMessage], None], *, force: bool = False
+) -> tuple[CaseFailed, ...]:
     """Predicts the test exams by an imported model, and hands its masks over as an external predictor.
 
-    Finished exams are not predicted again. An exam that cannot be predicted has no mask, and counts as missed where
-    predictors are ranked.
+    Finished exams are not predicted again, unless that is asked for. An exam that cannot be predicted has no mask, and
+    counts as missed where predictors are ranked.
 
     Returns:
         The exams that failed.
@@ -44,8 +50,9 @@ def predict_test_exams(study: Study, name: str, on_message: Callable[[ChildMessa
     """
     application = imported_application(study.home.imported_models, name, {})
     out = study.home.predictions / "imported" / name
-    cases = _cases(study, application)
-    left = [case for case in cases if not is_finished(out, case.case_id, str(case.inputs))]
+    exams = _test_exams(study)
+    cases = _cases(study, exams, application)
+    left = [case for case in cases if force or not is_finished(out, case.case_id, str(case.inputs))]
     made = _predict(study, application, left, out, on_message) if left else Prediction(predicted=(), failed=())
     failed = {failure.case_id for failure in made.failed}
     predictor = predictors_of(application.models)[-1]
@@ -54,27 +61,46 @@ def predict_test_exams(study: Study, name: str, on_message: Callable[[ChildMessa
             if case.case_id not in failed:
                 mask = mask_path(out, predictor, case.case_id)
                 write_postprocessed(Postprocessing.NONE, mask, folder / mask.name)
-        write_text(folder / CARD_FILE, json.dumps(_card(study, name, application), indent=2) + "\n")
+        write_text(folder / CARD_FILE, json.dumps(_card(study, name, application, exams), indent=2) + "\n")
     return made.failed
 
 
-def imports_to_predict(study: Study) -> list[str]:
-    """Returns the imported models that a person trusts, and that have not predicted since they were imported."""
-    return [
-        record.name
-        for record in read_records(study.home.imported_models)
-        if record.trusted and not _has_predicted(study, record.name)
-    ]
+def imports_to_predict(study: Study, *, force: bool = False) -> list[str]:
+    """Returns the imported models that a person trusts, and that have not predicted the test exams as they are now.
+
+    Args:
+        study: The study.
+        force: Also those that have.
+    """
+    trusted = [record.name for record in read_records(study.home.imported_models) if record.trusted]
+    return [name for name in trusted if force or not _has_predicted(study, name)]
 
 
 def _has_predicted(study: Study, name: str) -> bool:
+    """Whether a model has tried these very test exams since it was imported; those that failed included."""
     card = study.home.external_predictions / name / CARD_FILE
     record = study.home.imported_models / name / RECORD_FILE
-    return card.exists() and card.stat().st_mtime_ns >= record.stat().st_mtime_ns
+    if not card.exists() or card.stat().st_mtime_ns < record.stat().st_mtime_ns:
+        return False
+    try:
+        said = read_card(card.parent).settings
+    except CSpineError:  # somebody has changed it; it is written anew
+        return False
+    return said.get(_TEST_EXAMS) == _fingerprint(_test_exams(study))
 
 
-def _cases(study: Study, application: Application) -> list[PredictionCase]:
-    exams = study.read(Splits).query("part == 'test'").merge(study.usable_volumes(), on="exam_id")
+def _test_exams(study: Study) -> pd.DataFrame:
+    """Returns the test exams that have a volume: ``exam_id``, ``path``, ``sha256``."""
+    tested = study.read(Splits).query("part == 'test'")[["exam_id"]]
+    return tested.merge(study.usable_volumes(), on="exam_id").sort_values("exam_id")
+
+
+def _fingerprint(exams: pd.DataFrame) -> str:
+    """Returns one SHA-256 over the exams and their volumes."""
+    return fingerprint_text(*(f"{row.exam_id} {row.sha256}" for row in rows_of(exams)))
+
+
+def _cases(study: Study, exams: pd.DataFrame, application: Application) -> list[PredictionCase]:
     if exams.empty:
         raise ModelError("expected test exams with a volume, there are none. Call `cspine materialize` first.")
     common = fingerprint_models(application.models, application.settings, application.postprocessing)
@@ -84,7 +110,7 @@ def _cases(study: Study, application: Application) -> list[PredictionCase]:
             image=study.home.absolute(row.path),
             inputs=fingerprint_case(common, row.sha256),
         )
-        for row in rows_of(exams.sort_values("exam_id"))
+        for row in rows_of(exams)
     ]
 
 
@@ -111,7 +137,7 @@ def _predict(
         )
 
 
-def _card(study: Study, name: str, application: Application) -> dict[str, object]:
+def _card(study: Study, name: str, application: Application, exams: pd.DataFrame) -> dict[str, object]:
     """Returns what the external predictor says of itself."""
     record = read_record(study.home.imported_models, name)
     settings = {
@@ -119,5 +145,6 @@ def _card(study: Study, name: str, application: Application) -> dict[str, object
         "step_size": application.settings.step_size,
         **{f"postprocessing_{predictor}": option.value for predictor, option in application.postprocessing.items()},
         "demo": application.is_demo,
+        _TEST_EXAMS: _fingerprint(exams),
     }
     return {"title": record.dataset, "provenance": provenance_of(record)[:2000], "settings": settings}

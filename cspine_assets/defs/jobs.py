@@ -52,7 +52,7 @@ def reevaluate_study(context: dg.OpExecutionContext, config: WorkConfig, study: 
     opened = study.open()
     if not models_stand(opened):
         raise dg.Failure("expected trained models, not all of them are there. Call `cspine materialize` first.")
-    _work(context, opened, config, [reevaluated()], predict_imports=True)
+    _work(context, opened, config, [reevaluated()])
 
 
 @dg.op
@@ -78,10 +78,11 @@ def _work(
     study: Study,
     config: WorkConfig,
     parts: list[frozenset[type[Table]]],
-    *,
-    predict_imports: bool = False,
 ) -> None:
-    """Makes some tables, part by part, and fails at the end with the list of what failed on the way."""
+    """Makes some tables, part by part, and fails at the end with the list of what failed on the way.
+
+    Before what is made from models, imported models predict the test exams that they have not seen yet.
+    """
     watcher = Watcher(
         began=lambda stage: context.log.info(f"{stage.name}: {len(stage.keys) or len(stage.tables)} to make"),
         ended=lambda report: context.log.info(f"{report.stage.name}: {report.seconds:.1f} s"),
@@ -90,10 +91,10 @@ def _work(
     failures: list[str] = []
     try:
         with sole_writer(study.home, wait_seconds=60 * config.wait_minutes):
-            failures += predict_with_imports(study, context.log.info) if predict_imports else []
             for tables in parts:
                 if tables & made_from({TrainedFolds}):
                     refuse_leak(study)
+                    failures += predict_with_imports(study, context.log.info, force=config.force)
                 order = Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id)
                 reports += carry_out(order, study.home, instance=context.instance, watcher=watcher)
             confirm(study, context.instance, reports)
@@ -106,16 +107,16 @@ def _work(
         raise dg.Failure(description="\n".join(failures), allow_retries=False)
 
 
-def predict_with_imports(study: Study, say: Callable[[str], None]) -> list[str]:
-    """Predicts the test exams by imported models that are trusted and new, and returns what failed.
+def predict_with_imports(study: Study, say: Callable[[str], None], *, force: bool) -> list[str]:
+    """Predicts the test exams by imported models that are trusted, where either is new, and returns what failed.
 
     Their masks become those of external predictors, which are scored with all others.
     """
     failures = []
-    for name in imports_to_predict(study):
+    for name in imports_to_predict(study, force=force):
         say(f"{name}: the test exams are predicted by this imported model")
         try:
-            failed = predict_test_exams(study, name, lambda message: say(described_message(message)))
+            failed = predict_test_exams(study, name, lambda message: say(described_message(message)), force=force)
             failures += [f"{name}, {failure.case_id}: {failure.reason}" for failure in failed]
         except CSpineError as error:
             failures.append(f"{name}: {error}")

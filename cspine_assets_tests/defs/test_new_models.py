@@ -1,20 +1,26 @@
 """The sensor of new models, tick by tick: all ten, up to date, and asked for once."""
 
+import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import dagster as dg
 import pandas as pd
 import pytest
 
+from cspine_assets.defs import imported_masks, jobs
 from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import lake_partition, trainings
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.sensors import new_models
 from cspine_assets.defs.stages import known_tables
+from cspine_assets.domain.evaluation.external import CARD_FILE
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import Table, empty_frame
+from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, Plans, TrainedFolds
 from cspine_assets.nnunet.imported import RECORD_FILE, ImportRecord, trust_model
 from cspine_assets_tests.defs.test_automation import Ticks, asked
@@ -83,14 +89,13 @@ def test_nothing_is_evaluated_while_models_are_older_than_their_data(tick: Ticks
     assert "10 models are older" in str(data.skip_message)
 
 
-def test_an_imported_model_counts_once_it_is_trusted(tick: Ticks, home: Home):
-    assert [job for _ in range(3) for job in asked(tick())] == ["reevaluate"]
+def import_model(home: Home, *, trusted: bool = False) -> None:
     record = ImportRecord(
         name="theirs",
         archive="theirs.zip",
         archive_sha256="a",
         imported_at="2026-11-25T00:00:00+00:00",
-        trusted=False,
+        trusted=trusted,
         dataset="Dataset108_CSpineSeg",
         configurations={},
         files={},
@@ -98,6 +103,69 @@ def test_an_imported_model_counts_once_it_is_trusted(tick: Ticks, home: Home):
         card=None,
     )
     write_text(home.imported_models / "theirs" / RECORD_FILE, record.model_dump_json())
+
+
+def test_an_imported_model_counts_once_it_is_trusted(tick: Ticks, home: Home):
+    assert [job for _ in range(3) for job in asked(tick())] == ["reevaluate"]
+    import_model(home)
     assert [asked(tick()) for _ in range(3)] == [[], [], []]
     trust_model(home.imported_models, "theirs")
     assert [asked(tick()) for _ in range(3)] == [[], ["reevaluate"], []]
+
+
+class Predicted(NamedTuple):
+    """What an imported model was asked for: which exams, whether again."""
+
+    exams: tuple[str, ...]
+    force: bool
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[Predicted]:
+    """What a trusted model is asked to predict; its card is written as after the prediction."""
+    asked_for: list[Predicted] = []
+
+    def predict(study: Study, name: str, _on_message: object, *, force: bool) -> tuple[()]:
+        exams = imported_masks._test_exams(study)
+        asked_for.append(Predicted(tuple(exams["exam_id"]), force))
+        card = {"settings": {imported_masks._TEST_EXAMS: imported_masks._fingerprint(exams)}}
+        write_text(study.home.external_predictions / name / CARD_FILE, json.dumps(card))
+        return ()
+
+    monkeypatch.setattr(jobs, "predict_test_exams", predict)
+    return asked_for
+
+
+def hold_test_set(home: Home, *names: str) -> None:
+    """Makes these the test exams, each with its volume."""
+    tested = [
+        rows(Splits, exam_id=name, patient_id=name, part="test", fold=None, annotation_provenance="expert")
+        for name in names
+    ]
+    home.lake.write(Splits, pd.concat(tested))
+    for name in names:
+        volume = rows(
+            Volumes, exam_id=name, patient_id=name, status="ok", origin="dicom", equals_shipped="absent", cause=None
+        )
+        home.lake.write(Volumes, volume, partition=name)
+
+
+def test_an_imported_model_predicts_once_and_again_when_the_test_set_is_another(home: Home, predicted: list[Predicted]):
+    def work(*, force: bool = False) -> list[Predicted]:
+        """What is predicted now."""
+        before = len(predicted)
+        assert jobs.predict_with_imports(Study(home), lambda _said: None, force=force) == []
+        return predicted[before:]
+
+    hold_test_set(home, "e1")
+    import_model(home)
+    assert work() == []
+    trust_model(home.imported_models, "theirs")
+    assert work() == [Predicted(("e1",), False)]
+    assert work() == []
+    hold_test_set(home, "e1", "e2")
+    assert work() == [Predicted(("e1", "e2"), False)]
+    assert work() == []
+    assert work(force=True) == [Predicted(("e1", "e2"), True)]
+    (home.external_predictions / "theirs" / CARD_FILE).write_text("no card")
+    assert work() == [Predicted(("e1", "e2"), False)]
