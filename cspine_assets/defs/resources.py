@@ -13,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from cspine_assets.defs.automation import AutomationSettings, read_automation
@@ -20,6 +22,7 @@ from cspine_assets.defs.instance import index_kept_open
 from cspine_assets.domain.cohort.source import Source, find_source
 from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets.domain.lake import to_frame
 from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.cohort import Exams, Patients
 from cspine_assets.domain.tables.imaging import Volumes
@@ -112,12 +115,16 @@ class Study:
 
         Tables of the release and the cohort are whole: they are what says who belongs to it, and who is new.
         """
-        frame = self.home.lake.read(table, partitions)
-        if table.full_name().split(".")[0] in ("midrc", "cohort") or "patient_id" not in frame.columns:
-            return frame
+        return to_frame(self.read_arrow(table, partitions))
+
+    def read_arrow(self, table: type[Table], partitions: list[str] | None = None) -> pa.Table:
+        """Returns the same rows as Arrow holds them; see ``read``."""
+        rows = self.home.lake.read_arrow(table, partitions)
+        if table.full_name().split(".")[0] in ("midrc", "cohort") or "patient_id" not in rows.column_names:
+            return rows
         if not self.patient_ids:
-            return frame
-        return frame[frame["patient_id"].isin(self.patient_ids)].reset_index(drop=True)
+            return rows
+        return rows.filter(pc.is_in(rows["patient_id"], pa.array(self.patient_ids, pa.string())))
 
     @cached_property
     def source(self) -> Source:

@@ -3,20 +3,18 @@
 Add an asset when something new is published. What a table holds is decided where it is made.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
+import pyarrow as pa
 
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.report.page import write_report
-from cspine_assets.domain.tables.base import rows_of
+from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
-
-READERS = 2
-"""Tables that are read at a time."""
 
 EARLIER_KEPT = 5
 """Publications that stay beside the newest: a few weeks of weekly re-evaluations, some megabytes each."""
@@ -24,13 +22,33 @@ EARLIER_KEPT = 5
 PUBLISHED = tuple(table for table in all_tables() if table not in (Database, Report))
 
 
-@table_asset(Database, deps=PUBLISHED, version="2", kinds=("duckdb",))
+class TablesOf(Mapping[type[Table], pa.Table]):
+    """All tables of a study that are published, each read when it is asked for: never two of them in memory."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getitem__(self, table: type[Table]) -> pa.Table:
+        """Reads a table."""
+        return self._study.read_arrow(table)
+
+    def __contains__(self, table: object) -> bool:
+        """Tells whether a table is published, without reading it."""
+        return table in PUBLISHED
+
+    def __iter__(self) -> Iterator[type[Table]]:
+        """Yields the tables."""
+        return iter(PUBLISHED)
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return len(PUBLISHED)
+
+
+@table_asset(Database, deps=PUBLISHED, version="3", kinds=("duckdb",))
 def database(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """All tables in one DuckDB file, built aside, checked and renamed: no reader waits, none sees half a table."""
-    # a thousand patients are a thousand files a table; Arrow reads them outside Python's lock
-    with ThreadPoolExecutor(READERS) as readers:
-        frames = dict(zip(PUBLISHED, readers.map(study.read, PUBLISHED), strict=True))
-    manifest = publish_database(frames, study.home.database, keep=EARLIER_KEPT)
+    manifest = publish_database(TablesOf(study), study.home.database, keep=EARLIER_KEPT)
     return Made(
         manifest,
         {

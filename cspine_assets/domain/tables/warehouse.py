@@ -16,7 +16,7 @@ class Database(Table):
     table_name: Text = column("Table as schema.table, or view by its name alone")
     kind: Text = column("table, or view: a question asked so often that it has a name", isin=KINDS)
     rows: Integer = column("Rows published", ge=0)
-    fingerprint: Text = column("SHA-256 of the table's content in the lake; of a view, of its SQL")
+    fingerprint: Text = column("SHA-256 of the table's content as published; of a view, of its SQL")
     foreign_keys: Text = column(
         "Columns that name a row of another table, as column -> schema.table, joined by a comma; all hold here",
         nullable=True,

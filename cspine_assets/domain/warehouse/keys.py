@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Final
 
-import pandas as pd
-
 from cspine_assets.domain.tables.base import Table, column_names
 from cspine_assets.domain.tables.cohort import Exams, Findings, Integrity, Patients
 from cspine_assets.domain.tables.midrc import Cases, ImagingStudies, MrSeries
@@ -58,12 +56,6 @@ def foreign_keys(table: type[Table]) -> list[ForeignKey]:
             found.append(ForeignKey(name, parent))
     # MIDRC's tables spell patients in a way of their own; what refers to the cohort begins with the cohort
     return [key for key in found if not (table.full_name().startswith("midrc.") and key.column in BY_NAME)]
-
-
-def orphans(frame: pd.DataFrame, key: ForeignKey, parents: pd.DataFrame) -> int:
-    """Returns how many rows name a parent that is not there; a missing value names none."""
-    named = frame[key.column].dropna()
-    return int((~named.isin(parents[key.parent.key_columns()[0]])).sum())
 
 
 def parents_first(tables: Mapping[type[Table], object]) -> list[type[Table]]:

@@ -13,7 +13,7 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.volume import Volume, read_mask, read_volume
 from cspine_assets.domain.warehouse.read import DEFAULT_LIMITS, Limits, ask, connect_read_only, to_frame
-from cspine_assets.domain.warehouse.statements import quoted, text
+from cspine_assets.domain.warehouse.statements import quoted_path, text
 
 
 class OpenHome:
@@ -48,7 +48,7 @@ class OpenHome:
         """
         if name not in self.tables():
             raise CSpineError(f"{name}: expected a table or view, there are {', '.join(self.tables())}.")
-        return self.sql(f"from {'.'.join(map(quoted, name.split('.')))}")
+        return self.sql(f"from {quoted_path(name)}")
 
     def volume(self, exam_id: str) -> Volume:
         """Returns the volume of an exam.

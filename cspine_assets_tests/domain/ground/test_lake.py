@@ -9,7 +9,7 @@ import pytest
 
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text, write_text, written_aside
-from cspine_assets.domain.lake import Lake, fingerprint_frame, fingerprint_groups
+from cspine_assets.domain.lake import Lake, fingerprint_frame, fingerprint_groups, fingerprint_rows
 from cspine_assets.domain.tables.base import column_names
 from cspine_assets.domain.tables.warehouse import Database
 
@@ -62,6 +62,35 @@ def test_a_partition_from_before_a_column_was_added_is_read_with_that_column_emp
     assert frame["table_name"].tolist() == ["a", "b", "c"]
     assert frame["software"].isna().tolist() == [False, True, False]
     assert list(lake.read(Database, columns=["software", "rows"]).columns) == ["software", "rows"]
+
+
+def test_of_a_table_of_many_partitions_every_change_is_seen(lake: Lake):
+    keys = [f"{n:02d}" for n in range(40)]
+    for key in keys:
+        lake.write(Database, rows(key), partition=key)
+    assert lake.read(Database)["table_name"].tolist() == keys
+    lake.write(Database, rows("new"), partition="07")
+    lake.remove(Database, "39")
+    assert lake.read(Database)["table_name"].tolist() == [*keys[:7], "new", *keys[8:39]]
+    assert lake.read(Database, columns=["rows", "table_name"]).columns.tolist() == ["rows", "table_name"]
+    assert lake.partitions(Database) == keys[:39]
+
+
+def test_rows_have_one_fingerprint_however_they_are_held(lake: Lake):
+    frame = pd.concat([rows("a.b", "c.d"), rows("e.f").assign(foreign_keys="x")], ignore_index=True)
+    lake.write(Database, frame)
+    held = lake.read_arrow(Database)
+    pieces = pa.concat_tables([held.slice(0, 1), held.slice(1)])
+    first = fingerprint_rows(held)
+    assert first == fingerprint_rows(pieces) == fingerprint_rows(pa.Table.from_pylist(held.to_pylist(), held.schema))
+    others = [
+        held.slice(1),
+        held.take([1, 0, 2]),
+        held.set_column(0, held.schema.field(0), [["a.bc", ".d", "e.f"]]),
+        held.set_column(4, held.schema.field(4), [[None, "", "x"]]),
+        held.slice(0, 0),
+    ]
+    assert len({first, *map(fingerprint_rows, others)}) == 1 + len(others)
 
 
 def test_a_damaged_partition_among_others_is_named(lake: Lake):

@@ -106,6 +106,21 @@ def test_a_row_that_points_to_nothing_is_published_and_named(home: Home):
     assert count_masks(home.database) == len(EXAMS) + 1
 
 
+def test_the_key_of_a_large_table_is_checked_and_told_but_has_no_index(
+    home: Home, database: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(publish, "INDEXED_ROWS", 2)
+    with pytest.raises(TableError, match=r"imaging\.masks: expected exam_id .* 1 of them"):
+        publish_database({Masks: masks("a", "b", "a")}, home.database)
+    assert count_masks(database) == 2
+    publish_database({Masks: masks("a", "b", "c")}, home.database)
+    assert count_masks(database) == 3
+    comment = query(database, "select comment from duckdb_tables() where table_name = 'masks'")["comment"][0]
+    assert comment.endswith("Key: exam_id.")
+    keys = query(database, "from duckdb_constraints() where table_name = 'masks' and constraint_type = 'PRIMARY KEY'")
+    assert keys.empty
+
+
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 def test_a_view_gives_what_it_describes(study: Home, view: View):
     rows = query(study.database, f"from {view.name}")
