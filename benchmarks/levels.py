@@ -1,4 +1,4 @@
-"""Names of levels on the 21 adversarial scenarios and two kinds of spine, the published rule beside ours.
+"""Names of levels on the 21 adversarial scenarios and three kinds of spine, the published rule beside ours.
 
 Change nothing here to make a row look better: what a verdict is stands in ``level_trial``. Nothing was tuned on these
 cases; whoever tunes on them takes another seed. A target that is missed is printed as missed.
@@ -25,7 +25,7 @@ SPINES: Final[dict[str, Callable[[Generator], Anatomy]]] = {
     "worn": worn_anatomy,
 }
 CASES: Final = 20
-SEED: Final = 6
+SEED: Final = 7001
 RIGHT_TARGET: Final = 0.93
 
 _COLUMNS: Final = (

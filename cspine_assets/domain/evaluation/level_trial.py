@@ -118,8 +118,8 @@ def judge(known: KnownLevels) -> list[Judgement]:
     Nothing else is forgiven but one thing: a level of which a mask shows less than a speck, ``SPECK`` of the
     reference's median level of that structure in the same view, counts as not seen there, in the truth as in the
     answer. That is the rule that is tried, for specks are left out and counted, and no score hides behind it: such a
-    level is absent, missed or spurious, or its Dice stands on a few voxels. A strip that a model drew between two
-    levels is true of the nearer one, whatever it hangs on.
+    level is absent, missed or spurious, or its Dice stands on a few voxels. It decides one in 3,000 of the levels
+    that are right. A strip that a model drew between two levels is true of the nearer one, whatever it hangs on.
 
     A wrong level is **flagged** when it has the severity ``name_unsure``, or was excluded with its reason; a lighter
     flag does not count. Any other wrong level is **silently wrong**. The published rule flags nothing: the flag that
