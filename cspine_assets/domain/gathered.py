@@ -60,7 +60,7 @@ def read_gathered(kept: Path, paths: Sequence[Path], schema: pa.Schema, read: Re
         schema: What their rows are.
         read: Reads files, each to a table of its own.
     """
-    states = [_state(path) for path in paths]  # before reading: a file replaced meanwhile is read again next time
+    states = [file_state(path) for path in paths]  # before reading: a file replaced meanwhile is read again next time
     copy = _load(kept, schema)
     slots = _slots(copy.parts if copy else (), paths, states)
     if copy is not None and slots == list(range(len(copy.parts))):
@@ -73,8 +73,12 @@ def read_gathered(kept: Path, paths: Sequence[Path], schema: pa.Schema, read: Re
     return rows
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
-    """Returns what tells a file from one that takes its place; None where the next one might look the same."""
+def file_state(path: Path) -> tuple[int, ...] | None:
+    """Returns what tells a file from one that takes its place; None where the next one might look the same.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     found = path.stat()
     if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) < _SETTLED_NS:
         return None

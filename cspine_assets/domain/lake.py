@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from pyarrow.dataset import dataset
 
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import written_aside
-from cspine_assets.domain.gathered import read_gathered
+from cspine_assets.domain.gathered import file_state, read_gathered
 from cspine_assets.domain.tables.base import Table, arrow_schema, empty_frame, validate
 
 WHOLE = "all"
@@ -191,7 +192,10 @@ class Lake:
         """Returns what is stored, from the file's footer alone, or None where nothing is stored."""
         path = self.path(table, partition)
         try:
-            footer = pq.read_metadata(path)
+            state = file_state(
+                path
+            )  # before reading: what is remembered of a file replaced meanwhile is never asked for
+            return _remembered_stamp(path, state) if state else _read_stamp(path)
         except FileNotFoundError:
             return None
         except pa.ArrowInvalid as error:
@@ -199,17 +203,27 @@ class Lake:
                 f"{path}: expected a Parquet file of table {table.full_name()}, got something unreadable "
                 f"({error}). Delete the file and materialize the asset again."
             ) from error
-        metadata = footer.metadata or {}
-        return Stamp(
-            fingerprint=metadata.get(_FINGERPRINT, b"").decode(),
-            inputs=metadata.get(_INPUTS, b"").decode(),
-            rows=footer.num_rows,
-            complete=metadata.get(_COMPLETE) == b"True",
-        )
 
     def remove(self, table: type[Table], partition: str | None = None) -> None:
         """Removes a stored table or partition; nothing happens where there is none."""
         self.path(table, partition).unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=100_000)
+def _remembered_stamp(path: Path, _state: tuple[int, ...]) -> Stamp:
+    """Reads the stamp of a file once for each of its states: a patient's stand in the way of every table below."""
+    return _read_stamp(path)
+
+
+def _read_stamp(path: Path) -> Stamp:
+    footer = pq.read_metadata(path)
+    metadata = footer.metadata or {}
+    return Stamp(
+        fingerprint=metadata.get(_FINGERPRINT, b"").decode(),
+        inputs=metadata.get(_INPUTS, b"").decode(),
+        rows=footer.num_rows,
+        complete=metadata.get(_COMPLETE) == b"True",
+    )
 
 
 def _read_files(paths: Sequence[Path], schema: pa.Schema) -> list[pa.Table]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cspine_assets.domain import gathered
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text, write_text, written_aside
 from cspine_assets.domain.lake import Lake, fingerprint_frame, fingerprint_groups, fingerprint_rows
@@ -127,6 +128,15 @@ def test_groups_have_the_fingerprints_of_their_own_rows():
     alone = {name: fingerprint_frame(rows.reset_index(drop=True)) for name, rows in frame.groupby("patient")}
     assert fingerprint_groups(frame, "patient") == alone
     assert len(set(alone.values())) == 2
+
+
+def test_the_stamp_of_a_file_that_takes_the_place_of_another_is_its_own(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gathered, "_SETTLED_NS", 0)  # remembered at once, as of an old file
+    for name in ("a.b", "a.c", "a.b"):
+        written = lake.write(Database, rows(name), inputs=name)
+        assert lake.stamp(Database) == lake.stamp(Database) == written
+    lake.remove(Database)
+    assert lake.stamp(Database) is None
 
 
 def test_an_incomplete_partition_says_so(lake: Lake):
