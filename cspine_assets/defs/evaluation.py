@@ -119,7 +119,7 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 @patient_asset(
     LevelMetrics,
     deps=_SCORED,
-    version="4",
+    version="5",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )
@@ -133,7 +133,7 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
 @patient_asset(
     Morphometry,
     deps=_SCORED,
-    version="3",
+    version="4",
     kinds=("numpy",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
 )

@@ -15,7 +15,7 @@ from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.nnunet.children.train import most_advanced
 from cspine_assets.nnunet.fold_folder import prepare_fold_folder, read_stamp
-from cspine_assets_tests.nnunet.tiny import train
+from cspine_assets_tests.nnunet.tiny import TINY, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +108,16 @@ def test_a_torn_checkpoint_falls_back_to_an_older_one(copied):
     heard = []
     assert most_advanced(folder, heard.append) == ("best", folder / "checkpoint_best.pth")
     assert "checkpoint_latest.pth cannot be read" in heard[0].text
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_saves_nothing_of_it(planned_study, tmp_path):
+    recipes = {
+        name: recipe.model_copy(update={"optimizer": "sgd", "initial_learning_rate": 1e30})
+        for name, recipe in TINY.recipes.items()
+    }
+    with pytest.raises(ModelError, match=r"2d fold 0, epoch 1: expected a finite training loss, got nan"):
+        train(planned_study, profile=TINY.model_copy(update={"recipes": recipes}), results=tmp_path)
+    assert not list(tmp_path.rglob("checkpoint_*"))
 
 
 def test_the_latest_but_one_is_taken_when_the_latest_is_torn(copied):

@@ -111,7 +111,7 @@ def build_spine_frame(bodies: list[Piece], discs: list[Piece], geometry: Geometr
         flags.append(FrameFlag(Flag.TOP_NOT_C2, 0, 0))
     if column.aside:
         flags.append(FrameFlag(Flag.BODY_ASIDE, 0, 0))
-    frame = _frame(column, line, flags)
+    frame = _frame(column, line, flags, _voxel_mm(line, geometry))
     return replace(frame, flags=(*frame.flags, *_of_count(frame, column, geometry)))
 
 
@@ -157,14 +157,15 @@ class _Place:
     centre_mm: float
 
 
-def _frame(column: Column, line: SpineLine, flags: list[FrameFlag]) -> SpineFrame:
+def _frame(column: Column, line: SpineLine, flags: list[FrameFlag], voxel_mm: float) -> SpineFrame:
     """Returns the frame of bodies in order, with one put in wherever a body is missing between two."""
     places = [_Place(column.bodies[0], column.bodies[0].middle_mm)]
     flags = [*flags, *_flags(column.bodies[0].found, 0)]
     for upper, lower in pairwise(column.bodies):
-        missing = _missing_between(column, upper, lower)
+        gap = _gap(upper, lower, column.height_mm, voxel_mm)
+        missing = _missing_between(column, upper, lower, gap)
         step = (lower.middle_mm - upper.middle_mm) / (missing + 1)
-        if missing or lower.top_mm - upper.bottom_mm > WIDE_GAP * column.height_mm:
+        if missing or gap > WIDE_GAP:
             flags.append(FrameFlag(Flag.BODY_MISSING, len(places), len(places)))
         if step < CROWDED * column.height_mm:
             flags.append(FrameFlag(Flag.ONE_BODY_OR_TWO, len(places) - 1, len(places)))
@@ -188,9 +189,23 @@ def _flags(found: frozenset[Flag], index: int) -> list[FrameFlag]:
     return [FrameFlag(flag, index, index + 1) for flag in sorted(found)]
 
 
-def _missing_between(column: Column, upper: Body, lower: Body) -> int:
+def _gap(upper: Body, lower: Body, height: float, voxel_mm: float) -> float:
+    """Returns the gap between two bodies in body heights, from edge to edge.
+
+    Ends of bodies are centres of voxels, which makes each body a voxel lower and each gap a voxel higher than it is: in
+    voxels of 2.5 mm a usual disc would be a gap that has lost a body.
+    """
+    return (lower.top_mm - upper.bottom_mm - voxel_mm) / (height + voxel_mm)
+
+
+def _voxel_mm(line: SpineLine, geometry: Geometry) -> float:
+    """Returns the extent of a voxel along the spine: its side that is nearest to the line's direction."""
+    along = np.abs(geometry.affine[:3, :3].T @ line.axis)
+    return float(along[np.argmax(along / np.linalg.norm(geometry.affine[:3, :3], axis=0))])
+
+
+def _missing_between(column: Column, upper: Body, lower: Body, gap: float) -> int:
     """Returns how many bodies lack between two neighbours: by the gap's height, or by two discs in it."""
-    gap = (lower.top_mm - upper.bottom_mm) / column.height_mm
     by_height = max(1, round((gap + 1) / PITCH) - 1) if gap > GAP_HEIGHT else 0
     return max(by_height, column.discs_between(upper.middle_mm, lower.middle_mm) - 1)
 

@@ -114,7 +114,8 @@ class LevelMetrics(Table):
     reason: Text = column("Why the level has no Dice; missing where it has one", nullable=True)
     flags: Text = column("Findings that bear on the level, joined by a comma", nullable=True)
     severity: Text = column(
-        "none, note, or name_unsure: the level's name may be wrong", isin=("none", "note", "name_unsure")
+        "none, note, or name_unsure: the name of the level, or which voxels bear it, is in doubt",
+        isin=("none", "note", "name_unsure"),
     )
 
     class Config:
@@ -154,7 +155,8 @@ class Morphometry(Table):
     reason: Text = column("Why a value is missing; missing where both are there", nullable=True)
     flags: Text = column("Findings that bear on the level, joined by a comma", nullable=True)
     severity: Text = column(
-        "none, note, or name_unsure: the level's name may be wrong", isin=("none", "note", "name_unsure")
+        "none, note, or name_unsure: the name of the level, or which voxels bear it, is in doubt",
+        isin=("none", "note", "name_unsure"),
     )
 
     class Config:

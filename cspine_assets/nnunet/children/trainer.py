@@ -6,6 +6,7 @@ Where a training starts and how it is validated belongs in ``train``; the number
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import time
@@ -34,6 +35,10 @@ BEAT_S = 15.0
 
 PROGRESS_DPI = 50
 """nnU-Net draws 3000 x 5400 pixels; half of each still reads well and takes a quarter of the time."""
+
+
+class LostWeightsError(RuntimeError):
+    """A training whose weights are no numbers any more."""
 
 
 def trainer_class(profile: Profile, emit: Emit, own: type[StockTrainer] | None = None) -> type[SupervisedTrainer]:
@@ -101,6 +106,22 @@ class SupervisedTrainer(StockTrainer):  # type: ignore[misc]  # nnU-Net has no t
         if time.monotonic() - self._beaten > BEAT_S:
             self._beaten = time.monotonic()
             type(self).emit(Beat(at=at))
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        """Stop when the loss is no number any more: nnU-Net goes on for a thousand epochs that learn nothing.
+
+        Raises:
+            LostWeightsError: It is not; checkpoints of this epoch are not written.
+        """
+        super().on_train_epoch_end(train_outputs)
+        loss = float(self.logger.get_value("train_losses", step=-1))
+        if not math.isfinite(loss):
+            raise LostWeightsError(
+                f"{self.configuration_name} fold {self.fold}, epoch {self.current_epoch + 1}: expected a finite "
+                f"training loss, got {loss}. What the network had learned is lost from here on; the checkpoint before "
+                "stands, and the next call goes on from it. If it happens again, lower the learning rate of your "
+                "trainer, or look for images without contrast."
+            )
 
     def on_epoch_end(self) -> None:
         """Report once the epoch's checkpoints are on the disk."""
