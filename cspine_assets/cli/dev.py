@@ -28,9 +28,8 @@ def dev(
 
     from cspine_assets.cli.supervise import run_supervised
     from cspine_assets.defs.instance import open_instance
-    from cspine_assets.defs.resources import HOME_VARIABLE, home_root
     from cspine_assets.domain.files import write_text
-    from cspine_assets.domain.home import Home, ensure_writable
+    from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
 
     study_home = Home(home_root(str(home) if home else None))
     ensure_writable(study_home.root)

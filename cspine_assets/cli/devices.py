@@ -19,8 +19,8 @@ def devices(home: HomeOption = None) -> None:
     """Show the devices, who holds which place on them since when, and how far each training is."""
     from rich.console import Console
 
-    from cspine_assets.defs.resources import Study, home_root
-    from cspine_assets.domain.home import Home
+    from cspine_assets.defs.resources import Study
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.devices import slot_states
     from cspine_assets.nnunet.training import running_trainings
 

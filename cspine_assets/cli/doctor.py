@@ -54,7 +54,7 @@ def doctor(
     from rich.console import Console
     from rich.table import Table
 
-    from cspine_assets.defs.resources import home_root
+    from cspine_assets.domain.home import home_root
 
     root = home_root(str(home) if home else None)
     looks: list[Callable[[], Finding]] = [

@@ -46,9 +46,8 @@ def materialize(
 
     from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
     from cspine_assets.cli.study import failed_patients, make_study
-    from cspine_assets.defs.resources import home_root
     from cspine_assets.defs.writer import sole_writer
-    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.environment import NnunetFolders
 
     console = Console()

@@ -101,8 +101,7 @@ def predict_test(
 
 
 def _home(home: Path | None) -> Home:
-    from cspine_assets.defs.resources import home_root
-    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.home import Home, home_root
 
     return Home(home_root(str(home) if home else None))
 

@@ -36,10 +36,10 @@ def predict(
 
     from rich.console import Console
 
-    from cspine_assets.defs.resources import Study, home_root
+    from cspine_assets.defs.resources import Study
     from cspine_assets.domain.anatomy import LABELS
     from cspine_assets.domain.errors import CSpineError
-    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.domain.volume import read_mask, write_mask
     from cspine_assets.nnunet.application import imported_application
 

@@ -22,8 +22,8 @@ def prediction(
     """Choose how the study's masks are drawn, or show it; predictions of another choice are made anew."""
     from rich.console import Console
 
-    from cspine_assets.defs.resources import Study, home_root
-    from cspine_assets.domain.home import Home
+    from cspine_assets.defs.resources import Study
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.prediction_settings import PredictionChoices, changed, write_choices
 
     study = Study(Home(home_root(str(home) if home else None)))

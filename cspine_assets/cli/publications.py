@@ -19,10 +19,9 @@ def publications(
     from rich.console import Console
     from rich.table import Table
 
-    from cspine_assets.defs.resources import home_root
     from cspine_assets.defs.warehouse import EARLIER_KEPT
     from cspine_assets.defs.writer import sole_writer
-    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.domain.warehouse.publications import earlier_publications, restore_publication
 
     console = Console()

@@ -44,9 +44,8 @@ def sql(
     """Ask the published database; SQL reaches no other file, no network and no setting."""
     from cspine_assets.cli.bounds import bounded_process, hard_stop
     from cspine_assets.cli.shell import run_shell
-    from cspine_assets.defs.resources import home_root
     from cspine_assets.domain.errors import CSpineError
-    from cspine_assets.domain.home import Home
+    from cspine_assets.domain.home import Home, home_root
     from cspine_assets.domain.warehouse.publications import publication_file
     from cspine_assets.domain.warehouse.read import Limits, ask, connect_read_only, statements_of
 

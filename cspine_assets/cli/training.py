@@ -45,8 +45,7 @@ def training(
     """Show how models are trained in this home; with NAME=VALUE, choose it. Models of other choices are kept aside."""
     from rich.console import Console
 
-    from cspine_assets.defs.resources import home_root
-    from cspine_assets.domain.home import ensure_writable
+    from cspine_assets.domain.home import ensure_writable, home_root
     from cspine_assets.nnunet.settings import changed, read_settings, write_settings
 
     root = home_root(str(home) if home else None)

@@ -27,10 +27,9 @@ def up(
     from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
     from cspine_assets.defs.driver import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
-    from cspine_assets.defs.resources import HOME_VARIABLE, home_root
     from cspine_assets.domain.errors import HomeError
     from cspine_assets.domain.files import write_text
-    from cspine_assets.domain.home import Home, ensure_writable
+    from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
     from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
     study_home = Home(home_root(str(home) if home else None))

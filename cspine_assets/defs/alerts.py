@@ -14,8 +14,7 @@ import requests
 from pydantic import BaseModel, ConfigDict
 
 from cspine_assets.defs.automation import Alerts, Email, read_automation
-from cspine_assets.defs.resources import home_root
-from cspine_assets.domain.home import Home
+from cspine_assets.domain.home import Home, home_root
 
 PASSWORD_VARIABLE = "CSPINE_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 WILL_RETRY_TAG = "dagster/will_retry"

@@ -21,7 +21,7 @@ from cspine_assets.defs.automation import AutomationSettings, read_automation
 from cspine_assets.defs.instance import index_kept_open
 from cspine_assets.domain.cohort.source import Source, find_source
 from cspine_assets.domain.errors import HomeError
-from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets.domain.home import Home, HomeSettings, home_root
 from cspine_assets.domain.lake import to_frame
 from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.cohort import Exams, Patients
@@ -33,10 +33,8 @@ from cspine_assets.nnunet.prediction_settings import PredictionChoices, read_cho
 from cspine_assets.nnunet.profiles import PROFILES, Profile
 from cspine_assets.nnunet.settings import TrainingSettings, changed, read_settings
 
-HOME_VARIABLE = "CSPINE_HOME"
 SOURCE_VARIABLE = "CSPINE_SOURCE"
 PROVENANCE_VARIABLE = "CSPINE_PROVENANCE"
-DEFAULT_HOME = "cspine_home"
 
 
 class Study:
@@ -178,11 +176,6 @@ class StudyResource(dg.ConfigurableResource[Study]):
         """Gives itself to a run, for whose time the index of events is kept open."""
         with index_kept_open(context.instance) if context.instance else nullcontext():
             yield self
-
-
-def home_root(given: str | None = None) -> Path:
-    """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home."""
-    return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
 
 
 @dg.definitions

@@ -8,8 +8,8 @@ import dagster as dg
 from cspine_assets.defs.attention import at_work
 from cspine_assets.defs.automation import Reevaluation, read_automation
 from cspine_assets.defs.jobs import reevaluate
-from cspine_assets.defs.resources import StudyResource, home_root
-from cspine_assets.domain.home import Home
+from cspine_assets.defs.resources import StudyResource
+from cspine_assets.domain.home import Home, home_root
 
 
 def reevaluation_schedule(settings: Reevaluation) -> dg.ScheduleDefinition:

@@ -1,7 +1,7 @@
 """The home folder: where everything the platform makes has its place.
 
 Add a property when a new kind of thing is kept. What is written there belongs to the modules that write it;
-nothing here reads an environment variable or creates a file before it is asked to.
+nothing here creates a file before it is asked to, and only ``home_root`` reads an environment variable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from cspine_assets.domain.files import write_text
 from cspine_assets.domain.lake import Lake
 
 SETTINGS_FILE = "settings.json"
+HOME_VARIABLE = "CSPINE_HOME"
+DEFAULT_HOME = "cspine_home"
+
+
+def home_root(given: str | None = None) -> Path:
+    """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home."""
+    return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
 
 
 @dataclass(frozen=True)
