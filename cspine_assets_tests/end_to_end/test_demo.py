@@ -514,22 +514,24 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
     for table in (Volumes, Masks, HeaderFindings, ExamPredictions, ExamMetrics, LevelMetrics):
         lake.remove(table, newcomer)
     assert (_rows(demo, known), _rows(demo, ranked)) == (0, 0)
-    archive = str(next(home.model_archive.glob("*.zip")))
-    imported = run_cspine("model", "import", archive, "--name", "theirs", "--trust", "--home", str(home.root))
+    archive = next(home.model_archive.glob("*.zip"))
+    imported = run_cspine("model", "import", str(archive), "--name", "theirs", "--trust", "--home", str(home.root))
     assert imported.returncode == 0, imported.stderr
 
     began = time.time()
     try:
+        # one after the other: a run for new patients would take models and folders along that nobody has asked for yet
         switch(page.ask, "startSensor", "new_models")
+        assert within(300, lambda: finished_runs(instance, "new_models", began))
         switch(page.ask, "startSensor", "new_data")
         bring_back()
         expert = hand_in_expert_patient(home.root / "demo_download", tmp_path / "another")
-        assert within(300, lambda: finished_runs(instance, "new_models", began))
+        assert within(300, lambda: finished_runs(instance, "new_data", began))
         handed_in = home.external_predictions / "other_tool"
         shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
         (handed_in / "predictor.json").write_text('{"provenance": "copied from 2d by a test"}')
         switch(page.ask, "startSensor", "new_external_predictions")
-        assert within(420, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked) == 2)
+        assert within(300, lambda: _rows(demo, known) and _rows(demo, predicted) and _rows(demo, ranked) == 2)
         print(f"all rows stand {time.time() - began:.0f} s after the sensors were switched on")
     finally:
         for sensor in SENSORS:
@@ -538,7 +540,7 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
     runs = {sensor: finished_runs(instance, sensor, began) for sensor in SENSORS}
     for run in (run for asked in runs.values() for run in asked):
         _tell(run, began)
-        assert run.success
+    assert all(run.success for asked in runs.values() for run in asked)
     assert {sensor: len(asked) for sensor, asked in runs.items()} == dict.fromkeys(SENSORS, 1)
     assert "prediction.external_predictions" in runs["new_models"][0].stages
     assert "imaging.volumes" in runs["new_data"][0].stages
@@ -552,8 +554,7 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
     assert {"other_tool", "theirs"} <= set(history["predictor"])
     _an_expert_mask_trained_no_model_and_moved_nobody(demo, expert, splits=before, learned=learned)
     assert models == {path: path.stat().st_mtime_ns for path in lake.folder(TrainedFolds).iterdir()}
-    asked_of_a_person = stage_of(Study(home), [known_tables()[RawDataset]], instance, Order())
-    assert asked_of_a_person is not None
+    assert stage_of(Study(home), [known_tables()[RawDataset]], instance, Order()) is not None, "left to a person to ask"
 
 
 def _an_expert_mask_trained_no_model_and_moved_nobody(
