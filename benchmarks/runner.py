@@ -92,9 +92,13 @@ def print_costs(costs: Sequence[Cost]) -> None:
     print(f"{'what':<52}{'seconds':>9}{'cpu s':>8}{'of':>6}{'peak MB':>10}{'of':>7}")
     for cost in costs:
         over = cost.seconds > (cost.budget_s or float("inf")) or cost.peak_mb > (cost.budget_mb or float("inf"))
-        spent = f"{cost.seconds:>9.2f}{cost.cpu_seconds:>8.2f}{cost.budget_s or 0:>6.0f}"
-        held = f"{cost.peak_mb:>10.0f}{cost.budget_mb or 0:>7.0f}"
+        spent = f"{cost.seconds:>9.2f}{cost.cpu_seconds:>8.2f}{_budget(cost.budget_s):>6}"
+        held = f"{cost.peak_mb:>10.0f}{_budget(cost.budget_mb):>7}"
         print(f"{cost.name:<52}{spent}{held}{'  OVER' if over else ''}")
+
+
+def _budget(limit: float | None) -> str:
+    return "" if limit is None else f"{limit:.0f}"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def asking(home: Home) -> None:
     print(f"\n{'asked from a cold connection':<40}{'ms':>8}{'of':>6}")
     for name, taken in asked.items():
         budget = QUERY_MS if name.startswith("subgroups") else None
-        print(f"{name:<40}{taken:>8.1f}{budget or 0:>6.0f}{'  OVER' if budget and taken > budget else ''}")
+        over = "  OVER" if budget and taken > budget else ""
+        print(f"{name:<40}{taken:>8.1f}{budget or '':>6}{over}")
     files = ask_files(home)
     ratio = files / asked["subgroups by manufacturer and sex"]
     print(f"{'the same subgroups over 1,232 files':<40}{files:>8.1f}   ({ratio:.0f} times the published table)")
