@@ -392,3 +392,18 @@ def test_a_reference_serves_many_predictions():
     for prediction in (worse_bodies(column()), prediction_of(column()), column(bodies=range(3))):
         again = measure_anatomical_levels(column(), prediction, GEOMETRY)
         assert score_levels(reference, prediction) == again
+
+
+def test_a_usual_disc_in_coarse_voxels_is_no_missing_body():
+    """Bodies of 15 mm and gaps of 7.5 mm, in voxels of 2.5 mm; with a body taken out, it is one."""
+    mask = np.zeros((5, 8, 70), np.uint8)
+    for number in range(7):
+        top = 68 - 9 * number
+        mask[1:4, 1:7, top - 6 : top] = BODY
+        mask[1:4, 1:7, top - 8] = DISC
+    geometry = Geometry(mask.shape, np.diag([4.0, 2.5, 2.5, 1.0]))
+    whole = name_reference(mask, geometry)
+    assert Flag.BODY_MISSING not in whole.flags(Structure.VERTEBRAL_BODY, 6)
+    mask[:, :, 68 - 9 * 3 - 8 : 68 - 9 * 3 + 2] = 0
+    broken = name_reference(mask, geometry)
+    assert Flag.BODY_MISSING in broken.flags(Structure.VERTEBRAL_BODY, 6)
