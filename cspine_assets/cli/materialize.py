@@ -98,14 +98,17 @@ def _settings(
         raise CSpineError(f"expected a profile among {', '.join(PROFILES)}, got '{named}'.")
     if not Path(folder).is_dir():
         raise SourceError(
-            f"{folder}: expected the folder of a MIDRC download, there is no such folder. Check --source."
+            f"{folder}: expected the folder of a MIDRC download, there is no such folder. "
+            "Say where it is by --source; a download that was moved is not read anew."
         )
     known = provenance or os.environ.get(PROVENANCE_VARIABLE) or (standing.provenance if standing else None)
     if known and not Path(known).is_file():
-        raise SourceError(f"{known}: expected a file that says who drew the masks, there is none. Check --provenance.")
+        raise SourceError(
+            f"{known}: expected a file that says who drew the masks, there is none. Say --provenance FILE."
+        )
     own = splits or (standing.splits if standing and preset is None else None)
     if own and not Path(own).is_file():
-        raise SourceError(f"{own}: expected a file with your own split, there is none. Check --splits.")
+        raise SourceError(f"{own}: expected a file with your own split, there is none. Say --splits FILE.")
     rule = preset or (standing.preset if standing else "published")
     if rule not in PRESETS:
         raise CSpineError(f"expected a preset among {', '.join(PRESETS)}, got '{rule}'.")

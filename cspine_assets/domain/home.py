@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cspine_assets.domain.errors import HomeError
@@ -36,6 +37,8 @@ class HomeSettings:
         provenance: Absolute path of a file that says who drew the masks, or None.
         splits: Absolute path of the user's own split, or None to have one made.
         preset: How a split is made: ``published``, ``all_expert`` or ``all_masks``.
+
+    Paths within the home are written relative to it, so that a home can be moved as it is.
     """
 
     profile: str
@@ -144,7 +147,7 @@ class Home:
         if not path.exists():
             return None
         try:
-            return HomeSettings(**json.loads(path.read_text(encoding="utf-8")))
+            return self._each_path(HomeSettings(**json.loads(path.read_text(encoding="utf-8"))), self._as_read)
         except (ValueError, TypeError) as error:
             raise HomeError(
                 f"{path}: expected the settings that cspine wrote (profile, source, provenance, splits, preset), "
@@ -158,19 +161,41 @@ class Home:
             settings: Profile and source asked for.
 
         Raises:
-            HomeError: The folder cannot be written, or it already holds a study of another profile or source.
+            HomeError: The folder cannot be written, or it already holds a study of another profile or source. A
+                source that has gone from its place was moved: another one may take its place.
         """
         ensure_writable(self.root)
         standing = self.read_settings()
-        if standing is not None and (standing.profile, standing.source) != (settings.profile, settings.source):
+        if standing is not None and (
+            standing.profile != settings.profile
+            or (standing.source != settings.source and Path(standing.source).exists())
+        ):
+            elsewhere = (
+                f" If that is a copy of the same download, change 'source' in {self.root / SETTINGS_FILE}: what has "
+                "the same content is not made anew."
+            )
             raise HomeError(
                 f"{self.root} holds the '{standing.profile}' study of {standing.source}; "
                 f"asked for was '{settings.profile}' of {settings.source}. "
                 "One home holds one study: set CSPINE_HOME to another folder."
+                + (elsewhere if standing.profile == settings.profile else "")
             )
         if standing != settings:
-            write_text(self.root / SETTINGS_FILE, json.dumps(asdict(settings), indent=2) + "\n")
+            written = self._each_path(settings, self._as_written)
+            write_text(self.root / SETTINGS_FILE, json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n")
         return settings
+
+    def _each_path(self, settings: HomeSettings, change: Callable[[str], str]) -> HomeSettings:
+        """Returns settings with each of their paths changed."""
+        named = {"source": settings.source, "provenance": settings.provenance, "splits": settings.splits}
+        return replace(settings, **{name: change(path) for name, path in named.items() if path})
+
+    def _as_read(self, path: str) -> str:
+        return str(self.root / path)
+
+    def _as_written(self, path: str) -> str:
+        """Returns a path within the home relative to it, every other as it is."""
+        return Path(path).relative_to(self.root).as_posix() if Path(path).is_relative_to(self.root) else path
 
 
 def ensure_writable(folder: Path) -> None:

@@ -17,13 +17,31 @@ def test_a_home_remembers_what_it_was_opened_for(tmp_path: Path):
     assert home.read_settings() == DEMO
 
 
-@pytest.mark.parametrize("other", [HomeSettings("full", "/download"), HomeSettings("demo", "/elsewhere")])
-def test_a_home_refuses_a_second_study(tmp_path: Path, other: HomeSettings):
-    home = Home(tmp_path)
-    home.open(DEMO)
+@pytest.mark.parametrize(("profile", "folder"), [("full", "download"), ("demo", "elsewhere")])
+def test_a_home_refuses_a_second_study(tmp_path: Path, profile: str, folder: str):
+    (tmp_path / "download").mkdir()
+    home, standing = Home(tmp_path / "home"), HomeSettings("demo", str(tmp_path / "download"))
+    home.open(standing)
     with pytest.raises(HomeError, match="One home holds one study"):
-        home.open(other)
-    assert home.read_settings() == DEMO
+        home.open(HomeSettings(profile, str(tmp_path / folder)))
+    assert home.read_settings() == standing
+
+
+def test_a_download_that_was_moved_is_followed(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    (tmp_path / "download").mkdir()
+    home.open(HomeSettings("full", str(tmp_path / "download")))
+    (tmp_path / "download").rename(tmp_path / "larger_disk")
+    home.open(HomeSettings("full", str(tmp_path / "larger_disk")))
+    assert home.read_settings() == HomeSettings("full", str(tmp_path / "larger_disk"))
+
+
+def test_a_home_that_was_moved_finds_its_own_files_again(tmp_path: Path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    Home(before).open(HomeSettings("demo", str(before / "demo_download"), str(before / "who.json"), "/my/splits.json"))
+    before.rename(after)
+    expected = HomeSettings("demo", str(after / "demo_download"), str(after / "who.json"), "/my/splits.json")
+    assert Home(after).read_settings() == expected
 
 
 def test_who_drew_the_masks_may_be_said_later(tmp_path: Path):
