@@ -45,6 +45,8 @@ QUESTIONS = {
     ),
 }
 
+TABLES = "select table_name, kind, rows from warehouse.database order by table_name"
+
 
 def demo(
     home: HomeOption = None,
@@ -105,28 +107,37 @@ def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int
 
 def _show_results(home: Home, console: Console) -> None:
     """Prints the Dice of the test exams, three questions with their answers, and what to do next."""
+    from shlex import quote
+
     from cspine_assets.cli.answers import print_answer
+    from cspine_assets.cli.itself import callable_name
     from cspine_assets.domain.warehouse.read import query
 
     warning = "[bold yellow]Demo profile on a synthetic cohort: these numbers say nothing about patients.[/]"
+    cspine, option = callable_name(), f" --home {quote(str(home.root))}"
     console.rule("Test exams: mean Dice by model and structure")
     console.print(warning)
     print_answer(console, query(home.database, DICE))
     for question, statement in QUESTIONS.items():
         console.rule(question)
-        console.print(f'cspine sql "{statement}"', style="cyan", soft_wrap=True, highlight=False)
+        _print_command(console, f'{cspine} sql{option} "{statement}"')
         print_answer(console, query(home.database, statement))
     console.rule("What next")
     console.print(warning)
-    option = f" --home {home.root}"
     for command, what in (
-        (f"cspine dev{option}", "the Dagster page: every asset with its picture, its columns and its checks"),
-        (f"{home.report / 'study.html'}", "the report: the study on one page, in any browser"),
-        (f'cspine sql{option} "show all tables"', "the tables"),
+        (f"{cspine} dev{option}", "the Dagster page: every asset with its picture, its columns and its checks"),
+        (str(home.report / "study.html"), "the report: the study on one page, in any browser"),
+        (f'{cspine} sql{option} "{TABLES}"', "the tables"),
         (
-            f"cspine predict SCAN{option} --out MASK.nii.gz",
+            f"{cspine} predict SCAN{option} --out MASK.nii.gz",
             "the ensemble on a scan of yours (NIfTI or DICOM)",
         ),
-        ("cspine materialize --home HOME --source DOWNLOAD", "the same study on the real download"),
+        (f"{cspine} materialize --home OTHER_HOME --source DOWNLOAD", "the same study on the real download"),
     ):
-        console.print(f"  [cyan]{command}[/]\n      {what}", soft_wrap=True, highlight=False)
+        _print_command(console, f"  {command}")
+        console.print(f"      {what}", highlight=False)
+
+
+def _print_command(console: Console, command: str) -> None:
+    """Prints a command so that it can be copied as it stands."""
+    console.print(command, style="cyan", soft_wrap=True, markup=False, highlight=False)
