@@ -1,7 +1,8 @@
 # One-command doors. Each one sets up what it needs: a virtual environment in .venv with the pinned versions,
 # made once and again only when the pins change.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# the first that runs: a name alone may be a shim of a version manager that has not got it
+PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '' 2>/dev/null && command -v $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,7 +14,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): constraints.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else f"expected Python 3.11 or 3.12, got {sys.version.split()[0]}; set PYTHON=/path/to/python3.11")'
+	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else f"expected Python 3.11 or 3.12, got {sys.version.split()[0]}; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
