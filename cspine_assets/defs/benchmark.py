@@ -11,7 +11,7 @@ import pandas as pd
 
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.shown import inline_table, joined
+from cspine_assets.defs.shown import inline_table, joined, told
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.evaluation.comparison import model_comparison
 from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, read_card, refusal_of_mask
@@ -183,6 +183,9 @@ def masks_usable(study: StudyResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=bad.empty,
         severity=dg.AssetCheckSeverity.WARN,
+        description=told(
+            len(bad), len(frame), "masks", "They count as missed: put usable ones into external_predictions/NAME/."
+        ),
         metadata={"predictors": dg.MetadataValue.json(counts), "reasons": dg.MetadataValue.json(_reasons(bad))},
     )
 

@@ -26,7 +26,7 @@ def schema_check(table: type[Table]) -> dg.AssetChecksDefinition:
             frame = study.open().read(table)
             validate(table, frame)
         except TableError as error:
-            return dg.AssetCheckResult(passed=False, metadata={"findings": str(error)})
+            return dg.AssetCheckResult(passed=False, description=str(error))
         return dg.AssetCheckResult(passed=True, metadata={"rows": len(frame)})
 
     return check

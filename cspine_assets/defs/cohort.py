@@ -11,6 +11,7 @@ import pandas as pd
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.partitions import patients as patient_partitions
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import inline_table, told
 from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
 from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
 from cspine_assets.domain.cohort.integrity import (
@@ -49,6 +50,8 @@ from cspine_assets.domain.tables.midrc import (
     MrSeries,
 )
 
+MOST_FINDINGS = 20
+_SHOWN = ["severity", "exam_id", "message"]
 _RELEASE = (Cases, ImagingStudies, MrSeries, AnnotationFiles, ImageManifest, ClinicalManifest, Files)
 
 
@@ -250,6 +253,12 @@ def no_patient_on_two_sides(study: StudyResource) -> dg.AssetCheckResult:
     found = find_leaks(standing)
     return dg.AssetCheckResult(
         passed=found.empty,
+        description=told(
+            len(found),
+            standing["patient_id"].nunique(),
+            "patients",
+            "They are on two sides, and scores would be too good: mend the file of --splits.",
+        ),
         metadata={
             "leaks": len(found),
             "checked_patients": int(standing["patient_id"].nunique()),
@@ -258,22 +267,32 @@ def no_patient_on_two_sides(study: StudyResource) -> dg.AssetCheckResult:
     )
 
 
+def _sentence(found: pd.DataFrame, checked: int, check: Check) -> str:
+    """Returns what a light says without a click: how much it found, the first of it, and where the rest stands."""
+    if found.empty:
+        return told(0, checked, check.what, "")
+    all_of_it = "" if len(found) == 1 else f" All of them stand in cohort.findings, as {check.name}."
+    return f"{len(found)} found among {checked:,} {check.what}. The first: {found['message'].iloc[0]}.{all_of_it}"
+
+
 def _check(check: Check) -> dg.AssetChecksDefinition:
-    """Returns the light of one check: red where an exam cannot be used, yellow where a person should look."""
+    """Returns the light of one check: red where something has to be mended, yellow where a person should look."""
 
     @dg.asset_check(asset=asset_key(Integrity), name=check.name, description=check.description)
     def look(study: StudyResource) -> dg.AssetCheckResult:
         opened = study.open()
         (row,) = opened.read(Integrity).query("check_name == @name", local_dict={"name": check.name}).to_dict("records")
         found = opened.home.lake.read(Findings).query("check_name == @name", local_dict={"name": check.name})
+        found = found.sort_values("severity", kind="stable")  # what has to be mended comes first
         return dg.AssetCheckResult(
             passed=found.empty,
             severity=dg.AssetCheckSeverity.ERROR if row["blocking_count"] else dg.AssetCheckSeverity.WARN,
+            description=_sentence(found, row["checked_count"], check),
             metadata={
                 f"checked ({check.what})": row["checked_count"],
-                "blocking": row["blocking_count"],
-                "warning": row["warning_count"],
-                "messages": dg.MetadataValue.json(found["message"].head(20).tolist()),
+                "to_mend": row["blocking_count"],
+                "to_look_at": row["warning_count"],
+                **({} if found.empty else {"findings": inline_table(found[_SHOWN].head(MOST_FINDINGS))}),
                 **({} if pd.isna(row["note"]) else {"seen": row["note"]}),
             },
         )

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cspine_assets.defs.io import Made, MadePatient, asset_key, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import told
 from cspine_assets.domain.cohort.strata import exam_strata
 from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
 from cspine_assets.domain.evaluation.group_comparison import group_comparison as compare_groups
@@ -226,6 +227,12 @@ def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.
         wrong = counts[counts != len(PREDICTORS) * per_predictor]
         return dg.AssetCheckResult(
             passed=len(frame) == expected and wrong.empty,
+            description=told(
+                len(wrong),
+                len(counts),
+                "exams have not all their rows",
+                "Make them anew: cspine materialize --only evaluation --force.",
+            ),
             metadata={
                 "rows": len(frame),
                 "expected": expected,

@@ -22,6 +22,7 @@ from cspine_assets.defs.exam_files import (
 )
 from cspine_assets.defs.io import MadePatient, asset_key, patient_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import told
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.errors import ConversionError, SourceError
 from cspine_assets.domain.imaging.batch import each_converted
@@ -200,7 +201,14 @@ def geometry_equal(study: StudyResource) -> dg.AssetCheckResult:
         if (difference := volume.difference(mask)) is not None:
             differing[row.exam_id] = difference
     return dg.AssetCheckResult(
-        passed=not differing, metadata={"masks": len(pairs), "differing": dg.MetadataValue.json(differing)}
+        passed=not differing,
+        description=told(
+            len(differing),
+            len(pairs),
+            "masks",
+            "A file was changed after it had been checked: cspine materialize --only imaging --force.",
+        ),
+        metadata={"masks": len(pairs), "differing": dg.MetadataValue.json(differing)},
     )
 
 
@@ -212,7 +220,11 @@ def labels_allowed(study: StudyResource) -> dg.AssetCheckResult:
         row.exam_id for row in rows_of(usable) if not {int(label) for label in row.labels.split(",")} <= ALLOWED_LABELS
     ]
     return dg.AssetCheckResult(
-        passed=not strange, metadata={"masks": len(usable), "strange": dg.MetadataValue.json(strange)}
+        passed=not strange,
+        description=told(
+            len(strange), len(usable), "masks", "Make their rows anew: cspine materialize --only imaging --force."
+        ),
+        metadata={"masks": len(usable), "strange": dg.MetadataValue.json(strange)},
     )
 
 
@@ -223,12 +235,20 @@ def labels_allowed(study: StudyResource) -> dg.AssetCheckResult:
 )
 def deidentified(study: StudyResource) -> dg.AssetCheckResult:
     """Counts places by kind and by name; their values are not in the table, and so not here."""
-    found = study.open().read(HeaderFindings)
+    opened = study.open()
+    found = opened.read(HeaderFindings)
     telling = found[found["kind"] != "private"]
     counted = telling.groupby(["kind", "keyword"])["exam_id"].nunique().reset_index(name="exams")
     return dg.AssetCheckResult(
         passed=telling.empty,
         severity=dg.AssetCheckSeverity.WARN,
+        description=told(
+            int(telling["exam_id"].nunique()),
+            len(opened.read(Exams)),
+            "exams",
+            "Their headers hold the elements below, whose values are written nowhere here. They are in your download "
+            "alone: ask its source before you pass it on.",
+        ),
         metadata={
             "exams_with_findings": int(telling["exam_id"].nunique()),
             "exams_with_private_elements": int(found.loc[found["kind"] == "private", "exam_id"].nunique()),

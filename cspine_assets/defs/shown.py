@@ -1,6 +1,6 @@
-"""Frames as assets join and show them: what several asset modules do with rows, and no domain has a word for.
+"""Frames as assets join and show them, and what lights say: what asset modules share and no domain has a word for.
 
-Add a helper when two asset modules show or join rows alike. What rows mean is the domain's.
+Add a helper when two asset modules show or join alike. What rows mean is the domain's.
 """
 
 import json
@@ -14,6 +14,11 @@ def inline_table(frame: pd.DataFrame) -> dg.TableMetadataValue:
     columns = [dg.TableColumn(str(name), type=str(kind)) for name, kind in frame.dtypes.items()]
     records = [dg.TableRecord(row) for row in json.loads(frame.to_json(orient="records"))]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def told(wrong: int, checked: int, what: str, then: str) -> str:
+    """Returns the sentence that a light says of what it looked at: how much is wrong of how much, and what to do."""
+    return f"{wrong:,} of {checked:,} {what}. {then}" if wrong else f"Nothing found among {checked:,} {what}."
 
 
 def joined(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -76,7 +76,9 @@ def keys_hold(study: StudyResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=broken.empty,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"broken": [f"{row.table_name}: {row.broken_keys}" for row in rows_of(broken)]},
+        description="; ".join(f"{row.table_name}: {row.broken_keys}" for row in rows_of(broken))
+        or "All keys are found.",
+        metadata={"tables_with_broken_keys": len(broken)},
     )
 
 

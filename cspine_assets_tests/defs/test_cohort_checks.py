@@ -54,7 +54,9 @@ def test_each_light_is_red_for_its_own_fault(home: Home, instance: dg.DagsterIns
     assert red(instance) == {fault.check for fault in planted}
     for fault in planted:
         light = lights(instance)[fault.check]
-        assert any(fault.subject in message for message in light.metadata["messages"].value)
+        messages = [record.data["message"] for record in light.metadata["findings"].records]
+        assert any(fault.subject in message for message in messages)
+        assert messages[0] in light.description
     assert lights(instance)["orphans"].severity == dg.AssetCheckSeverity.WARN
     assert lights(instance)["file_checksums"].severity == dg.AssetCheckSeverity.ERROR
 

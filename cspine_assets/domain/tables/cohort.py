@@ -156,8 +156,8 @@ class Integrity(Table):
     description: Text = column("What holds when nothing is found")
     checked_count: Integer = column("How many things it looked at", ge=0)
     checked_what: Text = column("What those things are")
-    blocking_count: Integer = column("Findings that block an exam", ge=0)
-    warning_count: Integer = column("Findings that only warn", ge=0)
+    blocking_count: Integer = column("Findings that have to be mended (severity blocks)", ge=0)
+    warning_count: Integer = column("Findings that a person should look at (severity warns)", ge=0)
     note: Text = column("What else a person should know of what it saw", nullable=True)
 
     class Config:
@@ -171,7 +171,10 @@ class Findings(Table):
     """One row per thing that is wrong with the cohort, found by one check."""
 
     check_name: Text = column("Check that found it")
-    severity: Text = column("blocks, or warns", isin=SEVERITIES)
+    severity: Text = column(
+        "blocks: it has to be mended, and an exam whose links do not hold is left out; warns: look at it",
+        isin=SEVERITIES,
+    )
     table_name: Text = column("Table or file where it was found")
     exam_id: Text = column("Exam concerned, where it is one", nullable=True)
     subject: Text = column("Key or file concerned")
