@@ -57,7 +57,7 @@ def demo(
     from rich.console import Console
 
     from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
-    from cspine_assets.cli.study import failed_patients, make_study
+    from cspine_assets.cli.study import failed_patients, make_study, show_lights
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.environment import NnunetFolders
@@ -76,6 +76,7 @@ def demo(
         raise typer.Exit(1)
     if reports:
         console.print(cost_table(display.costs))
+    show_lights(study_home, console)
     _show_results(study_home, console)
 
 

@@ -45,7 +45,7 @@ def materialize(
     from rich.console import Console
 
     from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
-    from cspine_assets.cli.study import failed_patients, make_study
+    from cspine_assets.cli.study import failed_patients, make_study, show_lights
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.environment import NnunetFolders
@@ -60,10 +60,8 @@ def materialize(
     ):
         study_home.open(settings)
         reports = make_study(study_home, display, schemas=only, force=force)
-    if not reports:
-        console.print("Everything is up to date.")
-        return
-    console.print(cost_table(display.costs))
+    console.print(cost_table(display.costs) if reports else "Everything is up to date.")
+    show_lights(study_home, console)
     if failed_patients(reports, console):
         console.print("The study stands without them. Mend the cause and call the same command again.")
         raise typer.Exit(1)

@@ -14,6 +14,7 @@ from cspine_assets.cli.progress import StageDisplay
 from cspine_assets.defs.driver import StageReport
 from cspine_assets.defs.driver import materialize as materialize_study
 from cspine_assets.defs.instance import open_instance
+from cspine_assets.defs.lights import failed_lights
 from cspine_assets.domain.home import Home
 
 
@@ -23,6 +24,17 @@ def make_study(
     """Makes what is missing of an opened home, showing each stage."""
     with open_instance(home) as instance:
         return materialize_study(home, instance=instance, schemas=schemas, force=force, watcher=display.watcher())
+
+
+def show_lights(home: Home, console: Console) -> None:
+    """Prints the checks that are red or yellow on the page, with what they say; nothing where all are green."""
+    with open_instance(home) as instance:
+        lights = failed_lights(instance)
+    if lights:
+        console.print("Checks that did not pass (on the page: Catalog, the asset, Checks):")
+    for light in lights:
+        colour, severity = ("red", "red") if light.severe else ("yellow", "yellow, to look at")
+        console.print(f"  [{colour}]{light.asset} {light.check}[/] ({severity}): {escape(light.said)}", soft_wrap=True)
 
 
 def failed_patients(reports: Sequence[StageReport], console: Console) -> int:

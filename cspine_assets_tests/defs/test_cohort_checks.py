@@ -8,6 +8,7 @@ import pytest
 
 from cspine_assets.defs.driver import materialize
 from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.lights import failed_lights
 from cspine_assets.domain.cohort.integrity import CHECKS
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
@@ -39,6 +40,7 @@ def metadata_of(instance: dg.DagsterInstance, table) -> dict:
 def test_a_healthy_cohort_is_green_with_figures_and_its_tree(home: Home, instance: dg.DagsterInstance):
     materialize(home, instance=instance, schemas=COHORT)
     assert red(instance) == set()
+    assert failed_lights(instance) == []
     seen = {name: light.metadata for name, light in lights(instance).items()}
     assert seen["files_present"]["checked (listed files)"].value == 3 * len(EXAMS) + 5
     assert "synthetic" in seen["published_counts"]["seen"].value
@@ -59,6 +61,11 @@ def test_each_light_is_red_for_its_own_fault(home: Home, instance: dg.DagsterIns
         assert messages[0] in light.description
     assert lights(instance)["orphans"].severity == dg.AssetCheckSeverity.WARN
     assert lights(instance)["file_checksums"].severity == dg.AssetCheckSeverity.ERROR
+    told = {light.check: light for light in failed_lights(instance)}
+    assert set(told) == {fault.check for fault in planted}
+    assert (told["orphans"].severe, told["file_checksums"].severe) == (False, True)
+    assert told["orphans"].asset == "cohort/integrity"
+    assert told["orphans"].said == lights(instance)["orphans"].description
 
 
 def test_a_split_of_the_user_s_own_is_followed_and_tells_who_drew_the_masks(
