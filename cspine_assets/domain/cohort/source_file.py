@@ -7,10 +7,12 @@ ever writes into the download.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final
 
@@ -96,26 +98,21 @@ class SourceFile:
         )
 
 
-class _MemberStream(io.BufferedReader):
-    """A member's bytes that close their archive with them."""
-
-    def __init__(self, archive: zipfile.ZipFile, member: str) -> None:
-        self._archive = archive
-        super().__init__(archive.open(member), 1 << 20)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        super().close()
-        self._archive.close()
-
-
 def _open_member(path: Path, member: str) -> IO[bytes]:
     """Opens one member of an archive."""
-    archive = zipfile.ZipFile(path)
-    try:
-        return _MemberStream(archive, member)
-    except BaseException:
-        archive.close()
-        raise
+    status = path.stat()
+    archive = _opened_archive(path, (status.st_size, status.st_mtime_ns, status.st_ino), os.getpid())
+    return archive.open(member)
+
+
+@lru_cache(maxsize=8)
+def _opened_archive(path: Path, _state: tuple[int, ...], _process: int) -> zipfile.ZipFile:
+    """Opens an archive and keeps it open, for each of its states: the parts of a download are four.
+
+    To open one is to read the names of all its members: for each of ten thousand that would be a hundred million. The
+    place in an open file is shared with a forked process, which therefore opens it anew.
+    """
+    return zipfile.ZipFile(path)
 
 
 def _zip_folder(folder: Path) -> IO[bytes]:

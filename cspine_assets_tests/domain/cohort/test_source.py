@@ -118,3 +118,28 @@ def test_a_member_damaged_in_its_archive_is_named_and_leaves_no_copy(tmp_path, c
     with pytest.raises(SourceError, match=r"masks\.zip \(a_SEG\.nii\.gz\): expected a readable file of 594 bytes"):
         SourceFile(archive, "a_SEG.nii.gz", 594).materialize(tmp_path / "scratch")
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_an_archive_is_opened_once_for_all_its_members_and_anew_when_it_has_changed(tmp_path, monkeypatch):
+    archive, opened = tmp_path / "masks.zip", []
+
+    def counted(path, *arguments):
+        opened.append(path)
+        return real(path, *arguments)
+
+    def read_all():
+        contents = []
+        for name in "abc":
+            with SourceFile(archive, f"{name}_SEG.nii.gz", 1).open() as stream:
+                contents.append(stream.read())
+        return contents
+
+    real = zipfile.ZipFile
+    for content in (b"1", b"22"):
+        with real(archive, "w") as written:
+            for name in "abc":
+                written.writestr(f"{name}_SEG.nii.gz", content)
+        monkeypatch.setattr(zipfile, "ZipFile", counted)
+        assert read_all() == [content] * 3
+        monkeypatch.undo()
+    assert opened == [archive] * 2
