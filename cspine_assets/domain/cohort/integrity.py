@@ -435,9 +435,9 @@ def _instances_without_twin(tables: CohortTables) -> pd.DataFrame:
     keys = pd.MultiIndex.from_arrays([held["series_uid"], held["md5"]])
     mine = pd.MultiIndex.from_arrays([listed["series_uid"], listed["md5sum"].str.lower()])
     lost = listed[~mine.isin(keys)]
-    fewer = listed.groupby("series_uid").size() > held.groupby("series_uid").size().reindex(
-        listed["series_uid"].unique()
-    )
+    wanted = listed.groupby("series_uid").size()
+    # two counts compare only in one order, and a manifest comes in its own
+    fewer = wanted > held.groupby("series_uid").size().reindex(wanted.index)
     subject = lost["instance_uid"].fillna(lost["file_name"]).fillna(lost["row"].astype("string"))
     return lost.assign(subject=subject, fewer=lost["series_uid"].map(fewer).astype(bool))
 
