@@ -1,10 +1,11 @@
 """Every fault that the phantom can plant: found by the check meant for it, in the right row, and by no other."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
-from cspine_assets.domain.cohort.integrity import CHECKS
+from cspine_assets.domain.cohort.integrity import CHECKS, examine
 from cspine_assets.domain.cohort.split_files import place_exams, read_split_file
 from cspine_assets.domain.errors import CSpineError, TableError
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
@@ -48,6 +49,12 @@ def test_a_healthy_cohort_has_no_findings(healthy, examined):
     assert looked_at["files_present"] == 3 * len(EXAMS) + 5
     assert looked_at["file_checksums"] == 2 * len(EXAMS) + 6 + len(cohort.tables.image_manifest)
     assert "synthetic" in cohort.integrity.loc["published_counts", "note"]
+
+
+def test_a_manifest_may_name_series_in_any_order(healthy, examined):
+    tables = examined(healthy).tables
+    reversed_one = replace(tables, image_manifest=tables.image_manifest.iloc[::-1])
+    assert examine(reversed_one)["message"].tolist() == []
 
 
 @pytest.mark.parametrize("name", FOUND)
