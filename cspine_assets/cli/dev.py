@@ -26,7 +26,8 @@ def dev(
 
     from rich.console import Console
 
-    from cspine_assets.cli.supervise import run_supervised
+    from cspine_assets.cli.supervise import require_free_port, run_supervised
+    from cspine_assets.defs.driver import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
     from cspine_assets.domain.files import write_text
     from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
@@ -37,12 +38,22 @@ def dev(
     environment = {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)}
     workspace = study_home.dagster / "workspace.yaml"
     write_text(workspace, WORKSPACE)
-    command = [sys.executable, "-m", "dagster", "dev", "--workspace", str(workspace)]
-    Console().print(f"The page of {study_home.root} opens at http://127.0.0.1:{port} in a few seconds. Ctrl-C ends it.")
+
+    def before_start() -> None:
+        require_free_port(port)
+        with open_instance(study_home) as instance:
+            close_orphaned_runs(instance)
+        said = f"The page of {study_home.root} opens at http://127.0.0.1:{port} in a few seconds. Ctrl-C ends it."
+        Console().print(said, soft_wrap=True, highlight=False)
+
+    # Dagster means that people should call `dg dev`, which wants a project of its own kind around it
+    quiet = ["-W", "ignore:Function `dev_command` is superseded"]
+    command = [sys.executable, *quiet, "-m", "dagster", "dev", "--workspace", str(workspace)]
     raise typer.Exit(
         run_supervised(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             environment,
             study_home.dagster / ".dev.lock",
+            before_start=before_start,
         )
     )

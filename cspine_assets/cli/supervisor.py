@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from cspine_assets.cli.family import MARK, end_family, start_warden
-from cspine_assets.domain.errors import HomeError
+from cspine_assets.cli.supervise import hold
 
 GRACE_SECONDS = 10.0
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -123,12 +121,7 @@ def keep_alive(
     Raises:
         HomeError: Another process holds the lock file.
     """
-    try:
-        lock = FileLock(lock_file).acquire(timeout=0)
-    except Timeout as error:
-        raise HomeError(
-            f"{lock_file.parent}: a page of this home is running already. End it first, or choose another with --home."
-        ) from error
+    lock = hold(lock_file)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -18,16 +18,15 @@ def up(
 ) -> None:
     """Keep the page and the daemon running, each started again after a crash; SIGTERM or Ctrl-C ends both."""
     import os
-    import socket
     import sys
 
     from rich.console import Console
 
     from cspine_assets.cli.dev import WORKSPACE
+    from cspine_assets.cli.supervise import hold, require_free_port
     from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
     from cspine_assets.defs.driver import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
-    from cspine_assets.domain.errors import HomeError
     from cspine_assets.domain.files import write_text
     from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
     from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
@@ -37,17 +36,14 @@ def up(
     open_instance(study_home).dispose()
     workspace = study_home.dagster / "workspace.yaml"
     write_text(workspace, WORKSPACE)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise HomeError(f"port {port}: expected a free port on 127.0.0.1, it is taken. Say --port.") from error
+    lock_file = study_home.dagster / ".dev.lock"
+    hold(lock_file).release()  # whose page stands already is told that, not that its port is taken
+    require_free_port(port)
     console, log = Console(), rotating_log(study_home.logs / "up.log")
 
     def say(what: str) -> None:
         log.info(what)
-        console.print(what, highlight=False)
+        console.print(what, highlight=False, soft_wrap=True)
 
     def close_runs(name: str) -> None:
         if name == "daemon":  # its runs were its children
@@ -66,7 +62,7 @@ def up(
         programs,
         {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)},
         logs=study_home.logs,
-        lock_file=study_home.dagster / ".dev.lock",
+        lock_file=lock_file,
         before_start=close_runs,
         say=say,
         greeting=f"The page of {study_home.root} opens at http://127.0.0.1:{port}; logs are in {study_home.logs}.",
