@@ -72,6 +72,32 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("interrupted; call it again to go on where it stopped.")
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE) or (reason := full_disk(error)) is None:
+            raise
+        _say(
+            f"expected room on the disk, got '{reason}'. Free some, or choose another disk with --home; what was "
+            "finished stands, and the same command goes on from there."
+        )
+        sys.exit(1)
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """Returns in which words an error says that a disk is full, or None where it is about something else.
+
+    A library may have wrapped it, so whatever it was raised from or during is looked at too. SQLite, in which Dagster
+    keeps its runs, calls it an input or output error where not even its journal can be written.
+    """
+    import errno
+    import sqlite3
+
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return str(error)
+        if isinstance(error, sqlite3.OperationalError) and ("full" in str(error) or "disk I/O" in str(error)):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _say(message: str) -> None:

@@ -180,6 +180,7 @@ class Home:
                 "One home holds one study: set CSPINE_HOME to another folder."
                 + (elsewhere if standing.profile == settings.profile else "")
             )
+        keep_out_of_git(self.root)
         if standing != settings:
             written = self._each_path(settings, self._as_written)
             write_text(self.root / SETTINGS_FILE, json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n")
@@ -196,6 +197,13 @@ class Home:
     def _as_written(self, path: str) -> str:
         """Returns a path within the home relative to it, every other as it is."""
         return Path(path).relative_to(self.root).as_posix() if Path(path).is_relative_to(self.root) else path
+
+
+def keep_out_of_git(folder: Path) -> None:
+    """Tells git to leave a folder alone, wherever it lies: a home holds patients' images and rows."""
+    ignored = folder / ".gitignore"
+    if not ignored.exists():
+        write_text(ignored, "*\n")
 
 
 def ensure_writable(folder: Path) -> None:

@@ -1,12 +1,14 @@
 """What a person sees when something is wrong: one message that says what to do, status 1, and nothing half-written."""
 
+import errno
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
-from cspine_assets.cli.app import main
+from cspine_assets.cli.app import full_disk, main
 
 
 @pytest.fixture
@@ -58,6 +60,36 @@ def test_a_home_that_cannot_be_written(cspine, tmp_path: Path):
     assert status == 1
     assert "expected a folder that can be written to" in said
     assert "CSPINE_HOME" in said
+
+
+def wrapped(cause: Exception) -> Exception:
+    """An error as a library hands it on."""
+    try:
+        try:
+            raise cause
+        except Exception as error:
+            raise RuntimeError("statement failed") from error
+    except RuntimeError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    "cause", [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")]
+)
+def test_a_full_disk_is_told_without_a_traceback(cspine, monkeypatch: pytest.MonkeyPatch, cause: Exception):
+    def fail() -> None:
+        raise wrapped(cause)
+
+    monkeypatch.setattr("cspine_assets.cli.app.app", fail)
+    status, said = cspine("demo")
+    assert status == 1
+    assert "expected room on the disk" in said
+    assert "goes on from there" in said
+
+
+def test_another_error_is_no_full_disk():
+    assert full_disk(wrapped(OSError(errno.EACCES, "Permission denied"))) is None
+    assert full_disk(wrapped(sqlite3.OperationalError("no such table: runs"))) is None
 
 
 def test_a_profile_that_does_not_exist(cspine, tmp_path: Path):

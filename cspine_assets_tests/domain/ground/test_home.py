@@ -1,5 +1,6 @@
 """One home holds one study, and a folder that cannot be used is named."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_a_home_that_was_moved_finds_its_own_files_again(tmp_path: Path):
     before.rename(after)
     expected = HomeSettings("demo", str(after / "demo_download"), str(after / "who.json"), "/my/splits.json")
     assert Home(after).read_settings() == expected
+
+
+def test_a_home_within_a_repository_stays_out_of_it(tmp_path: Path):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    home = Home(tmp_path / "my_home")
+    home.open(DEMO)
+    (home.root / "lake").mkdir()
+    (home.root / "lake" / "rows.parquet").touch()
+    seen = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert seen.stdout == ""
 
 
 def test_who_drew_the_masks_may_be_said_later(tmp_path: Path):
