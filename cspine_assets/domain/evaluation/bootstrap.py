@@ -6,9 +6,10 @@ modules of each comparison.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,11 @@ SEED: Final = 42
 
 CONFIDENCE: Final = 0.95
 
+_MOST_CELLS: Final = 4_000_000
+"""Draws that are worked on at a time: of 10,000 exams all of them are a hundred million, and several GB."""
+
 Values = NDArray[np.float64]
+Draws = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,9 @@ def mean_intervals(columns: Values) -> list[Interval]:
     Args:
         columns: Values of shape (exams, columns), at least two exams.
     """
-    return _intervals(_draw_counts(len(columns)) @ np.sort(columns, axis=0) / len(columns))
+    ordered, counts = np.sort(columns, axis=0), _draw_counts(len(columns))
+    sums = [block.astype(np.float64) @ ordered for block in _in_blocks(counts)]
+    return _intervals(np.concatenate(sums) / len(columns))
 
 
 def unpaired_interval(first: Values, second: Values) -> Interval:
@@ -91,12 +98,12 @@ def unpaired_interval(first: Values, second: Values) -> Interval:
         return _interval(_medians_of_draws(first, of_first) - _medians_of_draws(second, of_second))
 
 
-def _medians_of_draws(values: Values, drawn: NDArray[np.int32]) -> Values:
+def _medians_of_draws(values: Values, drawn: Draws) -> Values:
     """Returns the median of each draw. Ranks are sorted instead of values: as integers they take an eighth of it."""
     order = np.argsort(values, kind="stable")
     rank = np.empty(len(values), np.int32)
     rank[order] = np.arange(len(values))
-    middle = _middle_of(rank[drawn])
+    middle = _middle_of(rank[block] for block in _in_blocks(drawn))
     return _between(values[order], middle)
 
 
@@ -116,15 +123,18 @@ class _Middle:
 @lru_cache(maxsize=512)
 def _middle_positions(size: int, stream: int) -> _Middle:
     """Returns where the median of each draw lies: it depends on the number of exams alone."""
-    random = np.random.RandomState(SEED + stream)
-    return _middle_of(random.randint(0, size, (N_RESAMPLES, size)).astype(np.int32))
+    return _middle_of(_drawn_blocks(np.random.RandomState(SEED + stream), size))
 
 
-def _middle_of(ranks: NDArray[np.int32]) -> _Middle:
-    """Returns the two middle ranks of each row."""
-    ranks.sort(axis=1)
-    size = ranks.shape[1]
-    return _Middle(ranks[:, (size - 1) // 2].copy(), ranks[:, size // 2].copy())
+def _middle_of(blocks: Iterable[NDArray[np.int32]]) -> _Middle:
+    """Returns the two middle ranks of each row; the blocks are sorted in their place."""
+    low, high = [], []
+    for ranks in blocks:
+        ranks.sort(axis=1)
+        size = ranks.shape[1]
+        low.append(ranks[:, (size - 1) // 2].copy())
+        high.append(ranks[:, size // 2].copy())
+    return _Middle(np.concatenate(low), np.concatenate(high))
 
 
 def _between(ordered: Values, middle: _Middle) -> Values:
@@ -135,26 +145,49 @@ def _between(ordered: Values, middle: _Middle) -> Values:
 
 
 @lru_cache(maxsize=1)
-def _draw_counts(size: int) -> Values:
-    """Returns how often each position is drawn, shape (resamples, size).
+def _draw_counts(size: int) -> Draws:
+    """Returns how often each position is drawn, shape (resamples, size), in the smallest type that holds it.
 
-    A mean over a draw is a product with it. One size is kept: it takes 31 MB for 391 exams, and groups come one after
-    the other with all their metrics.
+    A mean over a draw is a product with it. One size is kept: it takes 4 MB for 391 exams and 100 for 10,000, and
+    groups come one after the other with all their metrics.
     """
-    (drawn,) = _draws(size)
-    cells = drawn + np.arange(N_RESAMPLES)[:, None] * size
-    return np.bincount(cells.ravel(), minlength=N_RESAMPLES * size).reshape(N_RESAMPLES, size).astype(np.float64)
+    counted = []
+    for drawn in _drawn_blocks(np.random.RandomState(SEED), size):
+        cells = drawn + np.arange(len(drawn))[:, None] * size
+        counts = np.bincount(cells.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        counted.append(counts.astype(np.min_scalar_type(counts.max())))
+    return np.concatenate(counted)
 
 
 @lru_cache(maxsize=2)
-def _draws(*sizes: int) -> tuple[NDArray[np.int32], ...]:
+def _draws(*sizes: int) -> tuple[Draws, ...]:
     """Returns positions of the drawn exams, shape (resamples, size) per sample, one sample after the other.
 
     The draws depend on the sizes alone, and most comparisons have the same: they are the dearest part.
     """
     # the published interval comes from numpy's legacy generator; a new one draws other exams
     random = np.random.RandomState(SEED)
-    return tuple(random.randint(0, size, (N_RESAMPLES, size)).astype(np.int32) for size in sizes)
+    smallest = [np.min_scalar_type(size) for size in sizes]
+    return tuple(
+        np.concatenate([block.astype(kind) for block in _drawn_blocks(random, size)])
+        for size, kind in zip(sizes, smallest, strict=True)
+    )
+
+
+def _drawn_blocks(random: np.random.RandomState, size: int) -> Iterator[NDArray[np.int32]]:
+    """Yields positions of the drawn exams, some resamples at a time: the very ones that one large draw would give."""
+    rows = _rows_at_a_time(size)
+    for start in range(0, N_RESAMPLES, rows):
+        yield random.randint(0, size, (min(rows, N_RESAMPLES - start), size)).astype(np.int32)
+
+
+def _in_blocks(draws: Draws) -> Iterator[Draws]:
+    rows = _rows_at_a_time(draws.shape[1])
+    return (draws[start : start + rows] for start in range(0, N_RESAMPLES, rows))
+
+
+def _rows_at_a_time(size: int) -> int:
+    return max(1, _MOST_CELLS // size)
 
 
 def _interval(resampled: Values) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cspine_assets.domain.evaluation.bootstrap import median_interval, unpaired_interval
+from cspine_assets.domain.evaluation import bootstrap
+from cspine_assets.domain.evaluation.bootstrap import mean_intervals, median_interval, unpaired_interval
 from cspine_assets.domain.evaluation.comparison import model_comparison
 from cspine_assets.domain.evaluation.multiplicity import holm
 from cspine_assets.domain.evaluation.protocols import compare_as_published, compare_paired
@@ -54,6 +56,25 @@ def test_the_paired_interval_equals_scipys_to_the_last_bit():
     ).confidence_interval
     interval = median_interval(first - second)
     assert (interval.low, interval.high) == (oracle.low, oracle.high)
+
+
+def test_draws_of_many_exams_are_made_piece_by_piece_and_are_the_same(monkeypatch):
+    values = scores(5, 90)[0]
+    whole = median_interval(values), mean_intervals(values[:, None]), unpaired_interval(values, values[:80])
+    monkeypatch.setattr(bootstrap, "_MOST_CELLS", 1_000)
+    for remembered in (bootstrap._middle_positions, bootstrap._draw_counts, bootstrap._draws):
+        remembered.cache_clear()
+    assert (median_interval(values), mean_intervals(values[:, None]), unpaired_interval(values, values[:80])) == whole
+
+
+def test_the_memory_of_a_mean_grows_by_a_byte_a_draw():
+    exams = 3_000
+    tracemalloc.start()
+    mean_intervals(scores(6, exams)[0][:, None])
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    pieces = 5 * 8 * bootstrap._MOST_CELLS
+    assert peak_bytes < 2 * bootstrap.N_RESAMPLES * exams + pieces
 
 
 def test_the_tests_are_scipys():
