@@ -2,8 +2,12 @@
 
 Raise one of these wherever the cause lies outside the code: a file, a table, a folder, a setting.
 The command line prints the message alone, without a traceback, and ends with a status other than 0.
-Programming errors keep Python's own exceptions.
+Programming errors keep Python's own exceptions; where one exam must not stop the others, ``unexpected_reason`` says them.
 """
+
+import os
+import traceback
+from pathlib import Path
 
 
 class CSpineError(Exception):
@@ -32,3 +36,20 @@ class ModelError(CSpineError):
 
 class HomeError(CSpineError):
     """The working folder cannot be used: not writable, or it belongs to another study."""
+
+
+def unexpected_reason(subject: str, error: Exception) -> str:
+    """Returns the reason for an error that nobody foresaw; its message is left out, as it may quote a header or a name.
+
+    Args:
+        subject: What it happened to, such as an exam.
+        error: The error as it was caught; what the system says of a file (no space, no leave) is repeated.
+    """
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"in {Path(place.filename).name}:{place.lineno}"
+    if isinstance(error, OSError) and error.errno:
+        return (
+            f"{subject}: expected to read and write files, got '{os.strerror(error.errno)}' ({where}). "
+            "Look at the disk and its rights, and call again."
+        )
+    return f"{subject}: unexpected {type(error).__name__} {where}. Please report it with a description of the exam."

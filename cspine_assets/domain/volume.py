@@ -26,6 +26,9 @@ SPACING_TOLERANCE_MM = 1e-3
 DIRECTION_TOLERANCE = 1e-4
 """Direction cosines may differ by this much, for the same reason."""
 
+_REAL_KINDS = "iuf"
+"""NumPy's letters for whole numbers and floats: of colours and complex numbers no voxel can be compared."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -125,11 +128,15 @@ def read_volume(path: Path) -> Volume:
     """Returns a scan with its intensities as stored on disk (scaled only where the header says so).
 
     Raises:
-        GeometryError: The file is missing, no NIfTI, cut short, or not three-dimensional.
+        GeometryError: The file is missing, no NIfTI, cut short, not three-dimensional, or holds colours or complex
+            numbers.
     """
     image = _load(path)
     if len(image.shape) != 3:
         raise GeometryError(f"{path}: expected a volume of 3 axes, got shape {image.shape}. Is it a time series?")
+    kind = image.get_data_dtype()
+    if kind.kind not in _REAL_KINDS:
+        raise GeometryError(f"{path}: expected one real number a voxel, got {kind}. Is it a colour picture?")
     try:
         array = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError) as error:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cspine_assets.domain.anatomy import Structure
-from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.errors import CSpineError, unexpected_reason
 from cspine_assets.domain.evaluation.mask_folders import MaskFiles
 from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
 from cspine_assets.domain.evaluation.overlap import Overlap
@@ -138,6 +138,8 @@ def _score_case(case: MaskFiles, choice: Choice, scratch: PairScratch) -> CaseSc
         )
     except CSpineError as error:
         return _failed(case, choice=choice, reason=str(error))
+    except Exception as error:  # noqa: BLE001 - masks that nobody foresaw, and all other cases wait
+        return _failed(case, choice=choice, reason=unexpected_reason(case.case_id, error))
     return CaseScore(case.case_id, _rows(case, score), score.levels)
 
 

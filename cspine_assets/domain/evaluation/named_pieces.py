@@ -23,6 +23,10 @@ LevelOf: TypeAlias = Callable[[Piece], int]
 NONE: Final = -1
 """Level of a voxel that belongs to none."""
 
+_LAST: Final = 126
+"""The highest level that a map holds, one below its type's end, since levels are counted from ``NONE`` on. A spine has
+none beyond 8; noise has hundreds, which are one here."""
+
 FIRST_INDEX: Final = {Structure.VERTEBRAL_BODY: 0, Structure.INTERVERTEBRAL_DISC: 1}
 """Index of the first level of each structure: body 0 is C2, disc 1 the one below it."""
 
@@ -53,7 +57,7 @@ class NamedPieces:
         levels = np.full(shape, NONE, np.int8)
         for level, pieces in self.pieces.items():
             for piece in pieces:
-                levels[tuple(piece.indices.T)] = level
+                levels[tuple(piece.indices.T)] = min(level, _LAST)
         return levels
 
     def at(self, level: int) -> Piece:

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final
 
-from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.errors import CSpineError, unexpected_reason
 from cspine_assets.domain.evaluation.score import MetricFrames, Part, ScoredPair, concat_frames, score_pairs
 from cspine_assets.domain.workers import each_in_workers
 
@@ -76,6 +76,8 @@ def _score(patient: PatientPairs, parts: Collection[Part]) -> PatientScore:
             scored.append(score_pairs(list(pairs), parts=parts))
         except CSpineError as error:
             failures.append(f"{exam_id}: {error}")
+        except Exception as error:  # noqa: BLE001 - masks that nobody foresaw, and a whole cohort waits
+            failures.append(unexpected_reason(exam_id, error))
     frames = scored[0] if len(scored) == 1 else concat_frames(scored)
     return PatientScore(patient.patient_id, frames, "; ".join(failures) or None)
 

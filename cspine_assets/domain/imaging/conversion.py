@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.errors import ConversionError, unexpected_reason
 from cspine_assets.domain.imaging.converter import Produced, convert_alone, convert_call
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.finishing import finish_converted, finish_shipped
 from cspine_assets.domain.imaging.opening import OpenedSeries, open_series
 from cspine_assets.domain.imaging.outcome import Converted, ConvertedVolume, Failed, Outcome
-from cspine_assets.domain.imaging.refusal import Cause, Refusal, cause_of, unexpected_reason
+from cspine_assets.domain.imaging.refusal import Cause, Refusal, cause_of
 from cspine_assets.domain.imaging.scratch import memory_folder, scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from cspine_assets.domain.errors import GeometryError
+from cspine_assets.domain.errors import GeometryError, unexpected_reason
 from cspine_assets.domain.imaging.masks import MaskFindings, check_mask
 from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.volume import Volume, read_geometry, read_mask, read_volume
@@ -77,6 +77,15 @@ def check_together(tasks: Sequence[MaskTask], *, draw: Draw) -> list[CheckedMask
 
 
 def _checked(task: MaskTask, draw: Draw) -> CheckedMask:
+    try:
+        return _looked_at(task, draw)
+    # a hostile file, or a picture that cannot be drawn, raises what nobody listed, and a whole cohort waits
+    except Exception as error:  # noqa: BLE001
+        reason = unexpected_reason(task.exam_id, error)
+        return CheckedMask(MaskFindings(task.exam_id, task.patient_id, Cause.UNEXPECTED, reason))
+
+
+def _looked_at(task: MaskTask, draw: Draw) -> CheckedMask:
     try:
         grid = read_geometry(task.volume)
     except GeometryError as error:

@@ -17,10 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
-from cspine_assets.domain.errors import GeometryError
+from cspine_assets.domain.errors import GeometryError, unexpected_reason
 from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
-from cspine_assets.domain.imaging.refusal import Cause, Refusal, unexpected_reason
+from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.rows import relative_to_home
 from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import Masks

@@ -6,9 +6,7 @@ says stands where it is found.
 
 from __future__ import annotations
 
-import traceback
 from enum import StrEnum
-from pathlib import Path
 
 from cspine_assets.domain.errors import ConversionError
 
@@ -53,12 +51,3 @@ class Refusal(ConversionError):
 def cause_of(error: ConversionError) -> Cause:
     """Returns the cause of an error; where it names none, the converter could not be run."""
     return error.cause if isinstance(error, Refusal) else Cause.CONVERTER
-
-
-def unexpected_reason(subject: str, error: Exception) -> str:
-    """Returns the reason for an error that nobody foresaw; its message is left out, as it may quote a header."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"{subject}: unexpected {type(error).__name__} in {Path(place.filename).name}:{place.lineno}. "
-        "Please report it with a description of the series."
-    )

@@ -88,6 +88,20 @@ def test_every_case_has_its_rows_and_a_bad_one_its_reason(folders):
     assert frame.loc[("lost", "vertebral_body"), ["dice_volumetric", "hd95_mm", "nsd_2mm"]].tolist() == [0, math.inf, 0]
 
 
+def test_a_case_that_nobody_foresaw_costs_itself_alone(folders, monkeypatch: pytest.MonkeyPatch):
+    def scored(reference: Path, prediction: Path | None, **how):
+        if reference.name == "good_SEG.nii.gz":
+            raise ZeroDivisionError("Doe^Jane")
+        return score_masks(reference, prediction, **how)
+
+    monkeypatch.setattr("cspine_assets.domain.evaluation.folder_score.score_masks", scored)
+    frame = frame_of(score_cases(match_folders(*folders).cases, ALL, jobs=1))
+    assert set(frame.loc["good", "status"]) == {"failed"}
+    assert frame.loc["good", "reason"].str.contains("good: unexpected ZeroDivisionError in").all()
+    assert not frame.loc["good", "reason"].str.contains("Doe").any()
+    assert set(frame.loc["late", "status"]) == {"ok"}
+
+
 def test_rows_are_those_of_the_masks_themselves(folders):
     cases = {case.case_id: case for case in match_folders(*folders).cases}
     [score] = score_cases([cases["late"]], ALL, jobs=1)

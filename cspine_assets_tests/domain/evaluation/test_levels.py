@@ -407,3 +407,13 @@ def test_a_usual_disc_in_coarse_voxels_is_no_missing_body():
     mask[:, :, 68 - 9 * 3 - 8 : 68 - 9 * 3 + 2] = 0
     broken = name_reference(mask, geometry)
     assert Flag.BODY_MISSING in broken.flags(Structure.VERTEBRAL_BODY, 6)
+
+
+def test_noise_with_more_pieces_than_a_map_has_levels_has_all_its_rows():
+    noise = np.zeros((3, 6, 300), np.uint8)
+    noise[::2, ::2, ::2] = BODY
+    noise[1, ::2, 1::2] = DISC
+    geometry = Geometry(noise.shape, GEOMETRY.affine)
+    named = name_reference(noise, geometry)
+    assert len(named.frame) > np.iinfo(np.int8).max
+    assert len(measure_levels(noise, noise, geometry)) == 32

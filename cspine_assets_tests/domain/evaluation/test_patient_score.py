@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from cspine_assets.domain.evaluation.patient_score import PatientPairs, score_patients
-from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair
+from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 
 AFFINE = np.diag([4.0, 0.5, 0.5, 1.0])
 
@@ -59,6 +59,19 @@ def test_a_bad_exam_costs_its_patient_and_nobody_else(mask: Path, tmp_path: Path
         "p3": [],
         "p4": [],
     }
+
+
+def test_an_exam_that_nobody_foresaw_costs_its_patient_and_nobody_else(mask: Path, monkeypatch: pytest.MonkeyPatch):
+    def scored(pairs, **how):
+        if pairs[0].case.exam_id == "p1_e0":
+            raise ZeroDivisionError("Doe^Jane")
+        return score_pairs(pairs, **how)
+
+    monkeypatch.setattr("cspine_assets.domain.evaluation.patient_score.score_pairs", scored)
+    first, second = score_patients([patient(1, mask), patient(2, mask)], parts=[Part.EXAMS])
+    assert "p1_e0: unexpected ZeroDivisionError in test_patient_score.py" in str(first.failure)
+    assert "Doe" not in str(first.failure)
+    assert (second.failure, len(second.frames.exams)) == (None, 4)
 
 
 def test_several_processes_give_the_same_rows(mask: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.imaging.mask_batch import MaskTask, each_checked
 from cspine_assets.domain.imaging.masks import check_mask, mask_rows
 from cspine_assets.domain.volume import Geometry
 
@@ -109,6 +110,8 @@ def bodies_alone():
         (drawn(), AFFINE * np.array([-1, 1, 1, 1]), "other_grid", "direction differs"),
         (drawn(), AFFINE * np.array([1.01, 1, 1, 1]), "other_grid", "spacing differs"),
         (np.stack([drawn(), drawn()], axis=-1), AFFINE, "not_a_volume", "3 axes"),
+        (np.zeros(SHAPE, [(colour, "u1") for colour in "RGB"]), AFFINE, "not_a_volume", "one real number a voxel"),
+        (drawn().astype(np.complex64), AFFINE, "not_a_volume", "one real number a voxel"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused_and_not_written(mask, affine, cause, reason, tmp_path):
@@ -134,3 +137,22 @@ def test_a_missing_mask_is_a_row_with_its_reason(path, tmp_path):
     found = check_mask(path and tmp_path / path, GRID, exam_id="exam", patient_id="patient")
     assert "there is none" in found.reason
     assert mask_rows([found], tmp_path).loc[0, "reason"] == found.reason
+
+
+def test_a_picture_that_cannot_be_drawn_costs_its_exam_and_no_other(tmp_path):
+    path = tmp_path / "mask_SEG.nii.gz"
+    nib.save(nib.Nifti1Image(drawn(), AFFINE), path)
+    tasks = [MaskTask(name, "patient", path, path, tmp_path / name / "mask.nii.gz") for name in ("first", "second")]
+    pictures = iter([ValueError("Doe^Jane"), b"png"])
+
+    def draw(_volume, _mask):
+        picture = next(pictures)
+        if isinstance(picture, ValueError):
+            raise picture
+        return picture
+
+    first, second = each_checked(tasks, draw=draw)
+    assert first.findings.cause == "unexpected"
+    assert "first: unexpected ValueError in test_mask_checks.py" in first.findings.reason
+    assert "Doe" not in first.findings.reason
+    assert (second.findings.is_ok, second.picture) == (True, b"png")
