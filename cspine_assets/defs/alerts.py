@@ -69,13 +69,19 @@ def run_failed(run: dg.DagsterRun) -> AlertBody:
     )
 
 
-def failed_checks(instance: dg.DagsterInstance, keys: list[dg.AssetCheckKey]) -> Mapping[str, AlertBody]:
-    """Returns an alert for each check, by its name, whose latest result is not a success."""
+def failed_checks(instance: dg.DagsterInstance, keys: list[dg.AssetCheckKey]) -> Mapping[str, AlertBody | None]:
+    """Returns an alert for each check, by its name, whose latest result is not a success.
+
+    It is None for a check that was to look and has not: its run goes on, or ended before.
+    """
     records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-    alerts = {}
+    alerts: dict[str, AlertBody | None] = {}
     for key, record in records.items():
         evaluation = record.evaluation
-        if evaluation is None or evaluation.passed:
+        if not isinstance(evaluation, dg.AssetCheckEvaluation):
+            alerts[key.to_user_string()] = None
+            continue
+        if evaluation.passed:
             continue
         asset, severity = key.asset_key.to_user_string(), evaluation.severity.value
         alerts[key.to_user_string()] = AlertBody(
@@ -119,11 +125,12 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
         earlier: dict[str, str | None] = json.loads(context.cursor) if context.cursor else {}
         keys = sorted(context.repository_def.asset_graph.asset_check_keys)
         failed = failed_checks(context.instance, keys)
-        told = {name: body.severity for name, body in failed.items() if earlier.get(name) == body.severity}
+        told = {name: earlier[name] for name in earlier if name in failed and _says_the_same(failed[name], earlier[name])}
         try:
-            for name in sorted(failed.keys() - told.keys()):
-                post_alert(webhook, failed[name])
-                told[name] = failed[name].severity
+            for name, body in sorted(failed.items()):
+                if body is not None and name not in told:
+                    post_alert(webhook, body)
+                    told[name] = body.severity
         finally:
             # what was told is not told again when the next post fails
             context.update_cursor(json.dumps(told))
@@ -162,6 +169,11 @@ def alert_sensors(alerts: Alerts) -> list[dg.SensorDefinition]:
 def alerts() -> dg.Definitions:
     """The alerts, as the home's settings say when the code location is loaded."""
     return dg.Definitions(sensors=alert_sensors(read_automation(Home(home_root())).alerts))
+
+
+def _says_the_same(body: AlertBody | None, severity: str | None) -> bool:
+    """Whether a check is as it was when it was told; one that has not looked since is."""
+    return body is None or body.severity == severity
 
 
 def _now() -> str:

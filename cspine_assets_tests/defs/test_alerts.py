@@ -160,6 +160,28 @@ def test_a_failed_check_is_told_once_until_it_passes_again(receiver: Receiver, e
     assert [body["severity"] for body in receiver.bodies] == ["WARN", "ERROR", "WARN"]
 
 
+def test_a_check_that_has_not_looked_stops_no_alert_and_is_not_told_twice(
+    receiver: Receiver, ephemeral: dg.DagsterInstance
+):
+    """A run plans its checks before it makes anything; where the asset then fails, none of them ever looks."""
+
+    @dg.asset(key=asset_key(History), check_specs=[dg.AssetCheckSpec("no_drop", asset=asset_key(History))])
+    def failing_asset():
+        raise dg.Failure("no")
+
+    checks = Checks(receiver.address, ephemeral)
+    dg.materialize([failing_asset], instance=ephemeral, raise_on_error=False)
+    checks.tick()
+    assert receiver.bodies == []
+    checks.turn(False)
+    checks.tick()
+    dg.materialize([failing_asset], instance=ephemeral, raise_on_error=False)
+    checks.tick()
+    checks.turn(False)
+    checks.tick()
+    assert [body["severity"] for body in receiver.bodies] == ["WARN"]
+
+
 def test_a_receiver_that_refuses_makes_the_tick_fail_and_is_told_later(
     receiver: Receiver, ephemeral: dg.DagsterInstance
 ):
