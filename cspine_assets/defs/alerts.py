@@ -125,7 +125,9 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
         earlier: dict[str, str | None] = json.loads(context.cursor) if context.cursor else {}
         keys = sorted(context.repository_def.asset_graph.asset_check_keys)
         failed = failed_checks(context.instance, keys)
-        told = {name: earlier[name] for name in earlier if name in failed and _says_the_same(failed[name], earlier[name])}
+        told = {
+            name: earlier[name] for name in earlier if name in failed and _says_the_same(failed[name], earlier[name])
+        }
         try:
             for name, body in sorted(failed.items()):
                 if body is not None and name not in told:

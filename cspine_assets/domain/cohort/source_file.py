@@ -7,10 +7,11 @@ ever writes into the download.
 from __future__ import annotations
 
 import io
+import lzma
 import os
-import shutil
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +20,10 @@ from typing import IO, Final
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import written_aside
 
-DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
+DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 """What a damaged member raises while it is read; to open it looks at its archive's directory alone."""
+
+_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,17 +82,21 @@ class SourceFile:
         Raises:
             SourceError: As ``open``, or the archive's checksum does not hold.
         """
-        with self.open() as stream, written_aside(path) as aside:
-            try:
-                with aside.open("wb") as copy:
-                    shutil.copyfileobj(stream, copy, 1 << 20)
-            except DAMAGE as error:
-                raise self._unreadable(error) from error
+        with self.open() as stream, written_aside(path) as aside, aside.open("wb") as copy:
+            copy.writelines(self._blocks(stream))
         return path
 
     def materialize(self, folder: Path) -> Path:
         """Returns a real path: the file (or folder of instances) itself, or a copy of a member."""
         return self.path if self.member is None else self.copy_to(folder / self.name)
+
+    def _blocks(self, stream: IO[bytes]) -> Iterator[bytes]:
+        """Yields the content; what goes wrong where it is written is not the file's fault, and not caught here."""
+        try:
+            while block := stream.read(_BLOCK_BYTES):
+                yield block
+        except (OSError, *DAMAGE) as error:
+            raise self._unreadable(error) from error
 
     def _unreadable(self, error: Exception) -> SourceError:
         return SourceError(

@@ -14,12 +14,13 @@ import stat
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from cspine_assets.domain.imaging.compression import checksum, inflate_raw
-from cspine_assets.domain.imaging.folders import DICOM_MARK, MARK_OFFSET, instances_alone
+from cspine_assets.domain.imaging.folders import DICOM_MARK, MARK_OFFSET, instances_alone, refuse_unseen
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -73,6 +74,14 @@ class StagedSeries:
     folder: Path
     files: tuple[Path, ...]
     ignored_count: int
+
+
+class _Member(NamedTuple):
+    """A file of an archive, and where it stands there, for people: its name may hold a patient's."""
+
+    content: bytes
+    name: str
+    where: str
 
 
 @dataclass
@@ -157,7 +166,8 @@ def _link_whole(source: Path, staging: _Staging) -> bool:
 def _stage_folder(source: Path, staging: _Staging) -> None:
     """Links to a folder's files. Unlike in a zip, links in it are the user's own and are followed."""
     # resolved once: asking the system for every file costs more than reading its start
-    found = [Path(folder) / name for folder, _, names in os.walk(source.resolve()) for name in names]
+    walk = os.walk(source.resolve(), onerror=refuse_unseen)
+    found = [Path(folder) / name for folder, _, names in walk for name in names]
     for path in sorted(found):
         if path.is_file():
             _stage_path(path, staging)
@@ -183,14 +193,24 @@ def _stage_path(path: Path, staging: _Staging) -> None:
 
 def _stage_zip(stream: BinaryIO, staging: _Staging, *, depth: int) -> None:
     """Unpacks one archive; every member is judged before the first is written."""
+    for member in _read_members(stream, staging):
+        _stage_member(member, staging, depth)
+        del member  # none is held while the next is inflated, so that its memory is used again
+
+
+def _read_members(stream: BinaryIO, staging: _Staging) -> Iterator[_Member]:
+    """Yields the files of an archive, each read when it is asked for; to write them is not tried here.
+
+    Raises:
+        ConversionError: The archive is damaged or not safe. A full disk is neither.
+    """
     try:
         with zipfile.ZipFile(stream) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
             _check_members(members, staging)
             for number, info in enumerate(members, start=1):
                 where = f"file {number} of {len(members)}"
-                # no member is held while the next is inflated, so that its memory is used again
-                _stage_member(_member(archive, stream, info), info.filename, where, staging, depth)
+                yield _Member(_content(archive, stream, info), info.filename, where)
     except _DAMAGED as error:
         raise staging.refuse(
             Cause.DAMAGED, f"expected a whole zip archive, found a damaged one ({type(error).__name__})"
@@ -233,7 +253,7 @@ def _leaves_target(name: str) -> bool:
     return absolute or ".." in windows.parts or ".." in PurePosixPath(name).parts
 
 
-def _member(archive: zipfile.ZipFile, stream: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+def _content(archive: zipfile.ZipFile, stream: BinaryIO, info: zipfile.ZipInfo) -> bytes:
     """Returns a member's content, which is exactly as long as the table of contents says.
 
     Deflate is undone by the fast library: unpacking is the largest part of reading a series.
@@ -251,14 +271,15 @@ def _member(archive: zipfile.ZipFile, stream: BinaryIO, info: zipfile.ZipInfo) -
     return content
 
 
-def _stage_member(content: bytes, name: str, where: str, staging: _Staging, depth: int) -> None:
+def _stage_member(member: _Member, staging: _Staging, depth: int) -> None:
+    content = member.content
     if content.startswith(_ZIP_MAGIC):
         if depth:
             raise staging.refuse(
-                Cause.UNSAFE_ARCHIVE, f"expected archives nested one level at most, {where} is nested deeper"
+                Cause.UNSAFE_ARCHIVE, f"expected archives nested one level at most, {member.where} is nested deeper"
             )
         _stage_zip(io.BytesIO(content), staging, depth=depth + 1)
-    elif _wanted(name, content[: MARK_OFFSET + len(DICOM_MARK)], staging):
+    elif _wanted(member.name, content[: MARK_OFFSET + len(DICOM_MARK)], staging):
         target = staging.next_file()
         target.write_bytes(content)
         staging.files.append(target)

@@ -28,9 +28,12 @@ def instances_alone(folder: Path, *, at_most: int) -> tuple[Path, ...] | None:
     Args:
         folder: Without a link in its own path.
         at_most: So many files are looked at.
+
+    Raises:
+        OSError: A folder in it cannot be listed: slices in there would be missing without a word.
     """
     files: list[str] = []
-    for where, folders, names in os.walk(folder):
+    for where, folders, names in os.walk(folder, onerror=refuse_unseen):
         depth = len(Path(where).parts) - len(folder.parts)
         if folders and (depth >= _DEEPEST or any(Path(where, name).is_symlink() for name in folders)):
             return None
@@ -39,6 +42,11 @@ def instances_alone(folder: Path, *, at_most: int) -> tuple[Path, ...] | None:
         files += [f"{where}{os.sep}{name}" for name in names]
     found = tuple(map(Path, sorted(files)))
     return found if found and all(map(_is_instance, found)) else None
+
+
+def refuse_unseen(error: OSError) -> None:
+    """Ends a walk at a folder that cannot be listed; it would be passed over otherwise."""
+    raise error
 
 
 def _is_instance(file: Path) -> bool:

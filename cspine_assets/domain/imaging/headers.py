@@ -170,8 +170,8 @@ class _Values:
         elif (keyword, raw) in self.read:
             return self.read[keyword, raw]
         else:
-            value = self.read[keyword, raw] = converted(element).value
-        return None if value == "" else value
+            value = self.read[keyword, raw] = _said(converted(element).value)
+        return _said(value)
 
     def text(self, keyword: str) -> str:
         """Returns an element's text.
@@ -194,6 +194,11 @@ class _Values:
         if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
             raise ValueError
         return numbers
+
+
+def _said(value: Any) -> Any:  # noqa: ANN401
+    """Returns a value, or None for one that is empty."""
+    return None if value == "" else value
 
 
 def _describe(header: Header, read: dict[tuple[str, bytes], Any]) -> Instance:

@@ -106,14 +106,14 @@ def test_a_missing_mask_is_named(download, tmp_path):
         find_source(download.write(tmp_path)).mask_file("nobody_SEG.nii.gz")
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_a_member_damaged_in_its_archive_is_named_and_leaves_no_copy(tmp_path, compression):
     archive = tmp_path / "masks.zip"
     with zipfile.ZipFile(archive, "w", compression) as content:
         content.writestr("a_SEG.nii.gz", b"voxels" * 99)
         start = len(content.infolist()[0].FileHeader())
     raw = bytearray(archive.read_bytes())
-    raw[start : start + 4] = b"\xff" * 4
+    raw[start + 12 : start + 16] = b"\xff" * 4
     archive.write_bytes(raw)
     with pytest.raises(SourceError, match=r"masks\.zip \(a_SEG\.nii\.gz\): expected a readable file of 594 bytes"):
         SourceFile(archive, "a_SEG.nii.gz", 594).materialize(tmp_path / "scratch")

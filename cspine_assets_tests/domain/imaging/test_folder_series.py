@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,23 @@ def test_a_folder_of_too_many_files_is_refused(tmp_path):
     folder = lay_out(tmp_path / "series", "{:05d}.dcm")
     with pytest.raises(ConversionError, match="at most 5 files"):
         stage_series(folder, tmp_path / "staged", limits=ArchiveLimits(members=SLICES - 1))
+
+
+@pytest.mark.parametrize("beside", [None, another_kind])
+def test_a_folder_that_cannot_be_listed_is_no_shorter_series(beside, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    folder = lay_out(tmp_path / "series", "{:05d}.dcm")
+    (folder / "2").mkdir()
+    for number in (4, 5):
+        (folder / f"{number:05d}.dcm").rename(folder / "2" / f"{number:05d}.dcm")
+    if beside is not None:
+        beside(folder)
+    real = os.scandir
+
+    def scandir(path):
+        if not isinstance(path, int) and Path(path).name == "2":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ConversionError, match="Permission denied"):
+        convert_series(folder, tmp_path / "a.nii.gz", scratch=tmp_path / "scratch")

@@ -64,6 +64,20 @@ def test_a_file_that_lacks_pixels_is_told_by_how_many_bytes(tmp_path):
     assert slice_.lacking_bytes == 10
 
 
+def test_a_value_of_blanks_is_empty_in_every_instance(tmp_path):
+    files = []
+    for number, instance in enumerate(make_instances(3)):
+        # an element that is filled with blanks has no value (DICOM PS3.5, 6.2)
+        instance.EchoTime = ""
+        content = encode(instance)
+        start = content.index(b"\x18\x00\x81\x00DS") + 6
+        assert content[start : start + 2] == b"\0\0"
+        files.append(tmp_path / f"{number}.dcm")
+        files[-1].write_bytes(content[:start] + b"\x02\0  " + content[start + 2 :])
+    read = describe_instances(read_headers(files, subject="exam"), subject="exam")
+    assert [one.echo_time_ms for one in read] == [None] * 3
+
+
 def test_sequences_of_no_stated_length_keep_the_characters_of_their_header(tmp_path):
     (instance,) = make_instances(1)
     non_ascii_text(instance)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging import opening, scratch
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
 from cspine_assets.domain.imaging.opening import open_series
+from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.rows import volume_row
 from cspine_assets.domain.imaging.scratch import memory_folder, remove_stale_scratch, scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
@@ -102,3 +105,17 @@ def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(m
         assert mine.exists()
         assert in_memory.exists()
         assert not any(folder.exists() for folder in stale)
+
+
+def test_a_full_disk_is_no_damaged_archive(monkeypatch, tmp_path):
+    request = make_request(tmp_path)
+
+    def full(_path, _content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(scratch, "MEMORY", tmp_path / "none")
+    monkeypatch.setattr(Path, "write_bytes", full)
+    (outcome,) = convert_together([ConversionTask(request, tmp_path / "a.nii.gz")], tmp_path / "scratch")
+    assert outcome.cause is Cause.UNEXPECTED
+    assert "No space left on device" in outcome.reason
+    assert "fetch" not in outcome.reason.lower()
