@@ -2,7 +2,7 @@
 
 Raise one of these wherever the cause lies outside the code: a file, a table, a folder, a setting.
 The command line prints the message alone, without a traceback, and ends with a status other than 0.
-Programming errors keep Python's own exceptions; where one exam must not stop the others, ``unexpected_reason`` says them.
+Programming errors keep Python's own exceptions; where one exam must not stop the others, they become its reason.
 """
 
 import os
