@@ -29,18 +29,18 @@ group by all order by predictor, structure desc
 
 QUESTIONS = {
     "How well does each model do, exam by exam and in all?": (
-        "select predictor, structure, avg(dice_volumetric), avg(dice_slice_mean), count(*) "
+        "select set, predictor, structure, avg(dice_volumetric), avg(dice_slice_mean), count(*) "
         "from evaluation.exam_metrics group by all order by all"
     ),
     "Does the Dice differ between manufacturers?": (
         "select manufacturer, structure, count(*) as exams, median(dice_volumetric) as median_dice "
         "from evaluation.exam_metrics join cohort.exams using (exam_id) "
-        "where predictor = 'ensemble' group by all order by all"
+        "where predictor = 'ensemble' and set = 'cv' group by all order by all"
     ),
     "Which level is the hardest?": (
         "select structure, level, count(dice) as scored, count(*) - count(dice) as not_scored, "
         "median(dice) as median_dice from evaluation.level_metrics "
-        "where predictor = 'ensemble' and view = 'mid_sagittal' and protocol = 'anatomical' "
+        "where predictor = 'ensemble' and set = 'cv' and view = 'mid_sagittal' and protocol = 'anatomical' "
         "group by all order by structure desc, level"
     ),
 }

@@ -78,8 +78,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "integrity",
         "The download",
         "Every check that the tables and files were put to; what was found stands in cohort.findings.",
-        "select check_name, checked_count as checked, checked_what as of_what, blocking_count as blocking, "
-        "warning_count as warnings from cohort.integrity",
+        "select check_name, checked_count as checked, checked_what as of_what, blocking_count as to_mend, "
+        "warning_count as to_look_at from cohort.integrity",
     ),
     Section(
         "imaging",
@@ -113,7 +113,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "folds",
         "Cross-validation",
-        "Each exam is scored by the fold that did not see its patient.",
+        "Mean Dice over the volume (dice_volumetric) of each fold's exams, scored by the fold that did not see their "
+        "patients, and mean ± standard deviation (n - 1) over all exams.",
         f"""
         select set_name, structure, predictor, max(n) filter (fold = 'all') as exams,
                {", ".join(f"max(mean) filter (fold = '{fold}') as fold_{fold}" for fold in range(5))},
@@ -125,8 +126,9 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "comparison",
         "Are the models different?",
-        "Paired: the same exams under both models, Wilcoxon signed-rank, corrected after Holm; the effect is the "
-        "matched-pairs rank-biserial correlation. paper: the published, unpaired protocol.",
+        "Differences a - b of dice_volumetric. Paired: the same exams under both models, Wilcoxon signed-rank, "
+        "corrected after Holm; the effect is the matched-pairs rank-biserial correlation. paper: the published, "
+        "unpaired protocol.",
         "select set_name, structure, predictor_a as a, predictor_b as b, protocol, n as exams, median_difference, "
         "ci_low, ci_high, coalesce(p_value_holm, p_value) as p, effect_size as effect, significant "
         "from evaluation.model_comparison where metric = 'dice_volumetric' "
@@ -135,7 +137,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "leaderboard",
         "Leaderboard",
-        "Own models and masks of other tools on the same test exams, by the mean over exams of both structures' Dice. "
+        "Own models and masks of other tools on the same test exams, by the mean over exams of both structures' "
+        "dice_volumetric; differences are paired medians. "
         "An exam without a mask counts as missed; coverage says how many have one.",
         "select set_name, rank, predictor, origin, exams, coverage, dice_macro_mean, "
         "dice_vertebral_body_mean as bodies, dice_intervertebral_disc_mean as discs, difference_to_ensemble, "
@@ -145,9 +148,10 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "groups",
         "Group by group",
-        "Median Dice of the ensemble with its 95 % bootstrap interval, and the share of exams with a Dice of 0.85 or "
-        "more. Hollow marks are groups of fewer than ten exams, on which no verdict hangs; groups of fewer than five "
-        "patients are left out. Tests between groups, at equal volumes too, stand in evaluation.group_comparison.",
+        "Median dice_volumetric of the ensemble with its 95 % bootstrap interval, and the share of exams with a Dice "
+        "of 0.85 or more. Hollow marks are groups of fewer than ten exams, on which no verdict hangs; groups of fewer "
+        "than five patients are left out. Tests between groups, at equal volumes too, stand in "
+        "evaluation.group_comparison.",
         """
         select set_name, grouping, group_value, structure, n_patients as patients, n as exams, median,
                median_ci_low as ci_low, median_ci_high as ci_high, success_rate, is_small as small
@@ -161,17 +165,27 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "levels",
         "Disc by disc",
-        "Median Dice of each disc level with its quartiles, by the ensemble. A level that could not be scored is "
-        "listed with its reason in evaluation.level_metrics; unsure counts levels whose name may be wrong.",
+        "Median Dice of each disc level with its quartiles, by the ensemble, set by set; the picture shows the test "
+        "set, or the cross-validation where no expert drew one. A level that could not be scored is listed with its "
+        "reason in evaluation.level_metrics; unsure counts levels whose name may be wrong.",
         """
-        select view, level, count(dice) as scored, count(*) - count(dice) as not_scored,
+        select set, view, level, count(dice) as scored, count(*) - count(dice) as not_scored,
                count(*) filter (severity = 'name_unsure') as unsure, median(dice) as median_dice,
                quantile_cont(dice, 0.25) as q1, quantile_cont(dice, 0.75) as q3
         from evaluation.level_metrics
         where predictor = 'ensemble' and protocol = 'anatomical' and structure = 'intervertebral_disc'
-        group by all order by view, level
+        group by all order by set desc, view, level
         """,
         level_png,
+        """
+        select view, level, median(dice) as median_dice,
+               quantile_cont(dice, 0.25) as q1, quantile_cont(dice, 0.75) as q3
+        from evaluation.level_metrics
+        where predictor = 'ensemble' and protocol = 'anatomical' and structure = 'intervertebral_disc' and set = (
+            select coalesce(max(set) filter (set = 'test'), max(set) filter (set = 'cv'), max(set))
+            from evaluation.level_metrics)
+        group by all
+        """,
     ),
     Section(
         "morphometry",

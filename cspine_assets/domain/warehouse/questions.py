@@ -90,26 +90,28 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "Does it differ between scanner and sex together?",
         "select manufacturer, sex, predictor, structure, count(*) as exams, avg(dice_volumetric) as mean_dice,\n"
         "       median(dice_volumetric) as median_dice\n"
-        "from evaluation.exam_metrics join cohort.exams using (exam_id) group by all order by all",
+        "from evaluation.exam_metrics join cohort.exams using (exam_id) where set = 'cv' group by all order by all",
+        "Cross-validation has four times the exams of the test set; never put both into one mean. "
         "Any column of cohort.exams will do as a group.",
     ),
     Question(
         "Which exams are the worst, and where are their files?",
-        "select exam_id, structure, status, round(dice_volumetric, 4) as dice, volume_path, prediction_path\n"
+        "select exam_id, set, structure, status, round(dice_volumetric, 4) as dice, volume_path, prediction_path\n"
         "from worst_exams where predictor = 'ensemble' and rank_from_worst <= 5\n"
         "order by structure, set, rank_from_worst",
         "Paths are relative to the home.",
     ),
     Question(
         "Which disc level is the hardest?",
-        "select level, scored_count, missed_count, excluded_count, round(dice_median, 4) as median from level_profile\n"
+        "select set, level, scored_count, missed_count, excluded_count, round(dice_median, 4) as median\n"
+        "from level_profile\n"
         "where predictor = 'ensemble' and structure = 'intervertebral_disc' and view = 'mid_sagittal'\n"
         "  and protocol = 'anatomical' order by set, level",
         "A level that is excluded has its reason in evaluation.level_metrics; none is dropped.",
     ),
     Question(
         "On how many exams is the ensemble better than its parts?",
-        "select predictor_a, structure, count(*) as exams,\n"
+        "select set, predictor_a, structure, count(*) as exams,\n"
         "       count(*) filter (dice_volumetric_difference < 0) as better,\n"
         "       median(dice_volumetric_difference) as median_difference\n"
         "from model_deltas where predictor_b = 'ensemble' group by all order by all",

@@ -9,7 +9,7 @@ from cspine_assets.domain.report.sections import SECTIONS
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.cohort import Splits
-from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, SummaryOnTest
+from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, LevelMetrics, SummaryOnTest
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
 
@@ -66,6 +66,23 @@ def test_a_demo_report_says_so_at_its_head(database, tmp_path):
 def test_no_patient_and_no_exam_is_named(database, tmp_path):
     write_report(database, tmp_path / "study.html", profile="full")
     assert not re.search(r"593973-\d{6}", (tmp_path / "study.html").read_text())
+
+
+def test_levels_of_two_sets_are_never_in_one_median(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    same = {"predictor": "ensemble", "structure": "intervertebral_disc", "protocol": "anatomical", "view": "3d"}
+    frames[LevelMetrics] = pd.concat(
+        [
+            row(LevelMetrics, **same, level="C2/C3", set="test", exam_id="tested", dice=0.8),
+            row(LevelMetrics, **same, level="C2/C3", set="cv", exam_id="developed_on", dice=0.2),
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    frame = write_report(tmp_path / "cspine.duckdb", tmp_path / "study.html", profile="full").set_index("section")
+    assert frame.loc["levels", "rows"] == 2
+    assert frame.loc["levels", "has_picture"]
+    page = (tmp_path / "study.html").read_text()
+    assert ("0.800" in page, "0.200" in page, "0.500" in page) == (True, True, False)
 
 
 def test_a_group_of_fewer_than_five_patients_is_left_out(tmp_path):
