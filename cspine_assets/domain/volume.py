@@ -171,7 +171,11 @@ def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
     with np.errstate(invalid="ignore"):  # what is no number is refused below
         mask = volume.array.astype(np.uint8)
     if not np.array_equal(mask, volume.array):
-        raise GeometryError(f"{path}: expected labels as whole numbers between 0 and 255, got other values.")
+        other = volume.array[mask != volume.array]
+        raise GeometryError(
+            f"{path}: expected labels as whole numbers between 0 and 255, got {other[0]:g} "
+            f"({other.size} such voxel(s)). Is it a mask, and not an image or probabilities?"
+        )
     return Volume(mask, volume.geometry)
 
 

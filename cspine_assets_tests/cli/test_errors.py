@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,11 @@ def test_a_home_without_models(cspine, tmp_path: Path):
     )
     assert status == 1
     assert said.startswith("cspine:")
+
+
+def test_the_version_is_that_of_the_installed_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr(sys, "argv", ["cspine", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"cspine-assets {version('cspine-assets')}\n"

@@ -87,14 +87,14 @@ def read_scores(path: Path, *, metric: str, key: str) -> ScoreFile:
 
 
 def _read_table(path: Path, key: str) -> pd.DataFrame:
-    """Returns a file's rows; names stay text, so that 007 is no 7."""
+    """Returns a file's rows; names stay text, so that 007 is no 7 and a case may be called NA."""
     if path.suffix.lower() not in _ENDINGS:
         raise CSpineError(f"{path}: expected a file ending in {', '.join(_ENDINGS)}.")
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, dtype={key: str, STRUCTURE: str})
+            return _named(pd.read_csv(path, converters={key: str, STRUCTURE: str}), key)
         # pandas' own reader would make numbers of names
         records = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -104,6 +104,13 @@ def _read_table(path: Path, key: str) -> pd.DataFrame:
         return pd.DataFrame(records)
     except (OSError, ValueError) as error:
         raise CSpineError(f"{path}: expected a readable file of scores, got: {error}") from error
+
+
+def _named(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Returns rows of a CSV file with nothing in place of each name that is empty."""
+    columns = table.columns.intersection([key, STRUCTURE])
+    table[columns] = table[columns].replace("", None)
+    return table
 
 
 def _names(column: pd.Series[str], path: Path, name: str) -> list[str]:

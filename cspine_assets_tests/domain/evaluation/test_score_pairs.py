@@ -117,6 +117,13 @@ def test_files_of_other_tools_have_other_columns_and_no_structures(files):
     assert [(one.structure, one.n) for one in found.structures] == [("all", 20)]
 
 
+@pytest.mark.parametrize("ending", [".csv", ".json", ".parquet"])
+def test_a_case_may_be_called_like_a_missing_value(tmp_path, ending):
+    frame = pd.DataFrame({"case_id": ["NA", "nan", "null"], "dice_volumetric": [0.9, 0.8, None]})
+    found = read_scores(write(tmp_path / f"a{ending}", frame), metric="dice_volumetric", key="case_id")
+    assert list(found.of("all").index) == ["NA", "nan", "null"]
+
+
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".json"])
 def test_names_that_look_like_numbers_stay_names(tmp_path, ending):
     path = write(tmp_path / f"a{ending}", scores(1, n=8))
