@@ -17,7 +17,7 @@ from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, ranges_remembered, trainings
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.errors import CSpineError, TableError
 from cspine_assets.domain.lake import Stamp
 from cspine_assets.domain.tables.base import Table, arrow_schema
 
@@ -254,13 +254,17 @@ def _make_patients(context: dg.AssetExecutionContext, study: Study, described: D
     todo = [key for key in keys if key not in failures and key not in stamps]
     try:
         for made in make(context, study, todo) if todo else ():
-            stamps[made.patient_id] = study.home.lake.write(
-                described.table,
-                made.frame,
-                partition=made.patient_id,
-                inputs=str(inputs[made.patient_id]),
-                complete=made.failure is None,
-            )
+            try:
+                stamps[made.patient_id] = study.home.lake.write(
+                    described.table,
+                    made.frame,
+                    partition=made.patient_id,
+                    inputs=str(inputs[made.patient_id]),
+                    complete=made.failure is None,
+                )
+            except TableError as error:  # rows that do not fit their description are this patient's alone
+                failures[made.patient_id] = str(error)
+                continue
             metadata[made.patient_id] = made.metadata
             if made.failure is not None:
                 failures[made.patient_id] = made.failure

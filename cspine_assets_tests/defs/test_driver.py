@@ -11,13 +11,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cspine_assets.defs.driver import DRIVER_TAG, close_dead_runs, materialize
+from cspine_assets.defs.driver import DRIVER_TAG, carry_out, close_dead_runs, materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
-from cspine_assets.defs.stages import in_order, loaded_definitions
+from cspine_assets.defs.stages import Order, in_order, loaded_definitions
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.imaging.rows import volume_rows
 from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 
@@ -93,6 +94,24 @@ def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInsta
     again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
     assert again["imaging.volumes"] == 1
     assert fingerprint_file(path) == before
+
+
+def test_rows_that_do_not_fit_their_table_cost_their_patient_and_no_other(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    materialize(home, instance=instance, schemas=("midrc", "cohort"))
+    everybody = sorted(instance.get_dynamic_partitions("patient"))
+    bad = everybody[0]
+
+    def rows(outcomes, root):
+        frame = volume_rows(outcomes, root)
+        return frame.assign(status="in between") if bad in set(frame["patient_id"]) else frame
+
+    monkeypatch.setattr("cspine_assets.defs.imaging.volume_rows", rows)
+    (report,) = carry_out(Order(frozenset({Volumes})), home, instance=instance)
+    (line,) = report.failures
+    assert f"1 of {len(everybody)} patients stay missing: {bad}: table imaging.volumes does not fit" in line
+    assert standing(instance, Volumes) == set(everybody) - {bad}
 
 
 def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
