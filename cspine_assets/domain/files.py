@@ -61,6 +61,8 @@ def fresh_folder_beside(place: Path) -> Iterator[Path]:
             place.rename(old)
         aside.rename(place)
     finally:
+        if old.exists() and not place.exists():  # stopped between the two
+            old.rename(place)
         shutil.rmtree(aside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

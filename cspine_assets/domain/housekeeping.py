@@ -15,7 +15,7 @@ from typing import Final
 from cspine_assets.domain.home import Home
 
 STALE_ASIDE_S: Final = 3600.0
-"""No table takes an hour to write; a file beside one that nobody has touched for so long has lost its writer."""
+"""Nothing is written for an hour without a byte being added; what nobody has touched for so long has lost its writer."""
 
 LOG_DAYS: Final = 90
 """Days that the output of a step is kept: as long as the ticks of sensors and schedules."""
@@ -29,20 +29,56 @@ def tidy(home: Home) -> list[Path]:
 
 
 def sweep_asides(home: Home, *, older_than_s: float) -> list[Path]:
-    """Removes what was being written into lake and published folder when its writer was killed.
+    """Removes what was being written when its writer was killed: tables, volumes, checkpoints, whole datasets.
 
     Args:
         home: The study's home.
-        older_than_s: Age of the last change from which a file counts as abandoned, in seconds.
+        older_than_s: Age of the last change from which a file counts as abandoned, in seconds; of a folder, of the
+            last change of anything in it.
 
     Returns:
-        The removed files; none where nothing was left.
+        The removed files and folders; none where nothing was left.
     """
-    places = [home.lake.root.glob("*/*/.aside-*"), *(home.database.parent.glob(f"{sub}.aside-*") for sub in ("", "*/"))]
-    stale = [path for place in places for path in _older(place, older_than_s) if path.is_file()]
+    stale = [path for path in _asides(home) if _is_abandoned(path, older_than_s)]
     for path in stale:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return stale
+
+
+def _is_abandoned(path: Path, seconds: float) -> bool:
+    """Whether nothing of a file or folder was changed for so long; what its writer is just putting in its place is not."""
+    try:
+        inside = [path, *path.rglob("*")] if path.is_dir() else [path]
+    except FileNotFoundError:
+        return False
+    return len(list(_older(inside, seconds))) == len(inside)
+
+
+def _asides(home: Home) -> Iterator[Path]:
+    """Yields what is written aside in a home, and folders whose place another one has taken."""
+    places = (
+        (home.root, ""),
+        (home.lake.root, "*/*/"),
+        (home.volumes, "*/"),
+        (home.database.parent, ""),
+        (home.database.parent, "*/"),
+        (home.nnunet_raw, ""),
+        (home.nnunet_preprocessed, ""),
+        (home.nnunet_results, "*/*/*/"),
+        (home.imported_models, ""),
+        (home.model_archive, ""),
+        (home.predictions, "*/*/"),
+        (home.predictions, "*/*/*/"),
+        (home.external_predictions, ""),
+        (home.report, ""),
+    )
+    for base, below in places:
+        yield from base.glob(f"{below}.aside-*")
+        # one whose place is empty is the only copy: its writer was killed between two renames
+        yield from (old for old in base.glob(f"{below}.old-*-*") if old.with_name(old.name.split("-", 2)[2]).exists())
 
 
 def prune_outputs(home: Home, *, older_than_s: float) -> list[Path]:

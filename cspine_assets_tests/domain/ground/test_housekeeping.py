@@ -50,6 +50,50 @@ def test_files_of_a_killed_writer_go_after_an_hour(home: Home):
     assert all(path.read_text() == "whole" for path in standing)
 
 
+KILLED_IN_A_FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from cspine_assets.domain.files import fresh_folder_beside
+with fresh_folder_beside(Path(sys.argv[1])) as aside:
+    (aside / "case").mkdir()
+    (aside / "case" / "data").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "place"),
+    [
+        (KILLED, "volumes/p1/e1.nii.gz"),
+        (KILLED, "nnunet/results/Dataset108_CSpineSeg/trainer/fold_0/checkpoint_latest.pth"),
+        (KILLED, "predictions/test/ensemble/e1.nii.gz"),
+        (KILLED_IN_A_FOLDER, "nnunet/preprocessed/Dataset108_CSpineSeg"),
+        (KILLED_IN_A_FOLDER, "nnunet/imported/theirs"),
+    ],
+)
+def test_what_takes_most_room_goes_too_once_nothing_in_it_changes(home: Home, script: str, place: str):
+    path = home.root / place
+    path.parent.mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
+    (left,) = path.parent.glob(".aside-*")
+    age(left, STALE_ASIDE_S + 60)
+    if left.is_dir():
+        age(left / "case", STALE_ASIDE_S + 60)
+        assert tidy(home) == []
+        age(left / "case" / "data", STALE_ASIDE_S + 60)
+    assert tidy(home) == [left]
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_folder_that_was_taken_away_goes_only_where_another_stands_in_its_place(home: Home):
+    old = home.nnunet_raw / ".old-77-Dataset108_CSpineSeg"
+    old.mkdir(parents=True)
+    age(old, STALE_ASIDE_S + 60)
+    assert tidy(home) == []
+    (home.nnunet_raw / "Dataset108_CSpineSeg").mkdir()
+    assert tidy(home) == [old]
+
+
 def test_output_of_old_runs_goes_and_of_a_run_that_still_prints_stays(home: Home):
     old, going = (home.dagster / "storage" / run / "compute_logs" for run in ("old", "going"))
     for folder in (old, going):
