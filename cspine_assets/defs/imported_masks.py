@@ -12,7 +12,7 @@ import pandas as pd
 
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.errors import CSpineError, ModelError
-from cspine_assets.domain.evaluation.external import CARD_FILE, read_card
+from cspine_assets.domain.evaluation.external import CARD_FILE, read_card, refusal_of_name
 from cspine_assets.domain.files import fingerprint_text, fresh_folder_beside, write_text
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
@@ -46,9 +46,11 @@ def predict_test_exams(
         The exams that failed.
 
     Raises:
-        ModelError: The model is not trusted, or the study has no test exams.
+        ModelError: The model is not trusted, its name is that of somebody's own masks or of the study's models, or the
+            study has no test exams.
     """
     application = imported_application(study.home.imported_models, name, {})
+    _refuse_taken_name(study, name)
     out = study.home.predictions / "imported" / name
     exams = _test_exams(study)
     cases = _cases(study, exams, application)
@@ -84,9 +86,31 @@ def _has_predicted(study: Study, name: str) -> bool:
         return False
     try:
         said = read_card(card.parent).settings
-    except CSpineError:  # somebody has changed it; it is written anew
+    except CSpineError:  # somebody has changed it
         return False
     return said.get(_TEST_EXAMS) == _fingerprint(_test_exams(study))
+
+
+def _refuse_taken_name(study: Study, name: str) -> None:
+    """Refuses to put a model's masks where a person has put others: the folder is replaced as a whole.
+
+    Raises:
+        ModelError: The folder of this name is not provably the model's own.
+    """
+    folder = study.home.external_predictions / name
+    refusal = refusal_of_name(name)
+    if refusal is None and folder.exists() and any(folder.iterdir()) and not _is_of_a_model(folder):
+        refusal = f"{folder}: expected the masks of the imported model '{name}' or nothing, found others."
+    if refusal is not None:
+        raise ModelError(f"{refusal} Give that folder another name, or import the model under another --name.")
+
+
+def _is_of_a_model(folder: Path) -> bool:
+    """Whether a folder's card says that an imported model has filled it."""
+    try:
+        return _TEST_EXAMS in read_card(folder).settings
+    except CSpineError:
+        return False
 
 
 def _test_exams(study: Study) -> pd.DataFrame:

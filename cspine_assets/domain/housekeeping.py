@@ -15,7 +15,7 @@ from typing import Final
 from cspine_assets.domain.home import Home
 
 STALE_ASIDE_S: Final = 3600.0
-"""Nothing is written for an hour without a byte being added; what nobody has touched for so long has lost its writer."""
+"""No writer adds nothing for an hour; what nobody has touched for so long has lost its own."""
 
 LOG_DAYS: Final = 90
 """Days that the output of a step is kept: as long as the ticks of sensors and schedules."""
@@ -49,7 +49,7 @@ def sweep_asides(home: Home, *, older_than_s: float) -> list[Path]:
 
 
 def _is_abandoned(path: Path, seconds: float) -> bool:
-    """Whether nothing of a file or folder was changed for so long; what its writer is just putting in its place is not."""
+    """Whether nothing of a file or folder was changed for so long; what is just being put in its place is not."""
     try:
         inside = [path, *path.rglob("*")] if path.is_dir() else [path]
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from cspine_assets.defs.partitions import lake_partition, trainings
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.sensors import new_models
 from cspine_assets.defs.stages import known_tables
+from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.evaluation.external import CARD_FILE
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
@@ -169,3 +170,24 @@ def test_an_imported_model_predicts_once_and_again_when_the_test_set_is_another(
     assert work(force=True) == [Predicted(("e1", "e2"), True)]
     (home.external_predictions / "theirs" / CARD_FILE).write_text("no card")
     assert work() == [Predicted(("e1", "e2"), False)]
+
+
+@pytest.mark.parametrize("card", [None, "no card", '{"title": "a tool of theirs"}'])
+def test_a_persons_masks_are_not_replaced_by_a_model_of_the_same_name(
+    home: Home, card: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(imported_masks, "imported_application", lambda *_: None)
+    folder = home.external_predictions / "theirs"
+    folder.mkdir(parents=True)
+    (folder / "e1.nii.gz").write_bytes(b"drawn by hand")
+    if card is not None:
+        (folder / CARD_FILE).write_text(card)
+    with pytest.raises(ModelError, match=r"theirs: expected the masks of the imported model .* another --name"):
+        imported_masks.predict_test_exams(Study(home), "theirs", lambda _said: None)
+    assert (folder / "e1.nii.gz").read_bytes() == b"drawn by hand"
+
+
+def test_a_model_may_not_be_called_as_the_studys_own(home: Home, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(imported_masks, "imported_application", lambda *_: None)
+    with pytest.raises(ModelError, match="the study's own models are called so"):
+        imported_masks.predict_test_exams(Study(home), "ensemble", lambda _said: None)
