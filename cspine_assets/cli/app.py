@@ -83,7 +83,7 @@ app.command()(devices.devices)
 def main() -> None:
     """Runs a command; an error that a person can act on is one message on stderr and status 1."""
     try:
-        app()
+        app(_with_comments(sys.argv[1:]))
     except CSpineError as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
@@ -100,6 +100,11 @@ def main() -> None:
             "finished stands, and the same command goes on from there."
         )
         sys.exit(1)
+
+
+def _with_comments(arguments: list[str]) -> list[str]:
+    """Returns arguments in which SQL that begins with a comment is not taken for an option."""
+    return [f"\n{said}" if said.startswith("-- ") else said for said in arguments]
 
 
 def full_disk(error: BaseException | None) -> str | None:

@@ -34,7 +34,11 @@ def publications(
             soft_wrap=True,
         )
         return
-    table = Table("name", "megabytes", title="Earlier publications, by their time (UTC)", title_justify="left")
-    for path in earlier_publications(study_home.database):
+    earlier = earlier_publications(study_home.database)
+    if not earlier:
+        console.print("There is no earlier publication: each new one keeps the one before.")
+        return
+    table = Table("name", "megabytes", title="Earlier publications (UTC)", title_justify="left")
+    for path in earlier:
         table.add_row(path.stem, f"{path.stat().st_size / 1e6:.1f}")
     console.print(table)

@@ -10,14 +10,15 @@ import typer
 from cspine_assets.cli.options import HomeOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.table import Table
 
+    from cspine_assets.nnunet.profiles import Profile
     from cspine_assets.nnunet.settings import TrainingSettings
 
 MEANINGS = {
-    "planner": "ExperimentPlanner, nnUNetPlannerResEncM, nnUNetPlannerResEncL, nnUNetPlannerResEncXL. Changes models",
+    "planner": "ExperimentPlanner, or nnUNetPlannerResEnc with M, L or XL at its end. Changes models",
     "trainer": "your own trainer class; say --trainer-folder too. Changes models",
     "num_epochs": "length of a training. Changes models",
     "seed": "of weights and sampling. Changes models",
@@ -45,7 +46,8 @@ def training(
     """Show how models are trained in this home; with NAME=VALUE, choose it. Models of other choices are kept aside."""
     from rich.console import Console
 
-    from cspine_assets.domain.home import ensure_writable, home_root
+    from cspine_assets.domain.home import Home, ensure_writable, home_root
+    from cspine_assets.nnunet.profiles import PROFILES
     from cspine_assets.nnunet.settings import changed, read_settings, write_settings
 
     root = home_root(str(home) if home else None)
@@ -55,7 +57,9 @@ def training(
         settings.slots()  # a device's name that cannot be is an error now, not in a week
         ensure_writable(root)
         write_settings(root, settings)
-    Console().print(settings_table(settings))
+    standing = Home(root).read_settings()
+    profile = next(one for name, one in PROFILES.items() if name == (standing.profile if standing else "full"))
+    Console().print(settings_table(settings, profile))
 
 
 def _understood(choices: Sequence[str], trainer_folder: Path | None) -> dict[str, object]:
@@ -78,16 +82,47 @@ def _understood(choices: Sequence[str], trainer_folder: Path | None) -> dict[str
     return said
 
 
-def settings_table(settings: TrainingSettings) -> Table:
-    """Returns one row per choice; those not made are the profile's or nnU-Net's."""
+def settings_table(settings: TrainingSettings, profile: Profile) -> Table:
+    """Returns one row per setting with the value in force: one's own, the profile's, or nnU-Net's."""
     from rich.table import Table
 
-    table = Table(title="How models are trained", title_justify="left")
-    for name in ("name", "value", "what it is"):
-        table.add_column(name)
-    for name, value in settings:
-        shown = (
-            "" if value is None else ",".join(value) if isinstance(value, tuple) else str(getattr(value, "name", value))
-        )
-        table.add_row(name, shown or "default", MEANINGS[name])
+    own = settings.model_dump(exclude_defaults=True)
+    in_force = _in_force(settings, profile)
+    table = Table(title=f"How models are trained (profile {profile.name})", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("what it is", overflow="fold")
+    for name, meaning in MEANINGS.items():
+        table.add_row(name, in_force[name] + (" (yours)" if name in own else ""), meaning)
     return table
+
+
+def _in_force(settings: TrainingSettings, profile: Profile) -> dict[str, str]:
+    """Returns by name what a training would follow now."""
+    applied = settings.applied_to(profile)
+    recipes = list(applied.recipes.values())
+    slots = settings.slots()
+    devices = list(dict.fromkeys(slot.device for slot in slots))
+    return {
+        "planner": applied.planner,
+        "trainer": applied.trainer_name,
+        "num_epochs": _each(recipe.epochs for recipe in recipes),
+        "seed": str(applied.seed),
+        "save_every": _each(recipe.save_every for recipe in recipes),
+        "num_processes": _or_nnunet(applied.workers),
+        "n_proc_DA": _or_nnunet(applied.augmentation_workers),
+        "compile": _or_nnunet(applied.compile),
+        "export_validation_probabilities": str(applied.export_validation_probabilities),
+        "heartbeat_timeout_s": f"{settings.silence_s:g}",
+        "devices": ",".join(devices),
+        "slots_per_device": _each(sum(slot.device == device for slot in slots) for device in devices),
+    }
+
+
+def _each(values: Iterable[int]) -> str:
+    """Returns one number where all are alike, else all of them in the order of configurations or devices."""
+    return " / ".join(dict.fromkeys(str(value) for value in values))
+
+
+def _or_nnunet(value: object) -> str:
+    return "nnU-Net's own" if value is None else str(value)

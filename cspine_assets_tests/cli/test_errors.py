@@ -78,7 +78,7 @@ def wrapped(cause: Exception) -> Exception:
     "cause", [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("database or disk is full")]
 )
 def test_a_full_disk_is_told_without_a_traceback(cspine, monkeypatch: pytest.MonkeyPatch, cause: Exception):
-    def fail() -> None:
+    def fail(_arguments: list[str]) -> None:
         raise wrapped(cause)
 
     monkeypatch.setattr("cspine_assets.cli.app.app", fail)
@@ -100,6 +100,12 @@ def test_a_profile_that_does_not_exist(cspine, tmp_path: Path):
     )
     assert status == 1
     assert "full, demo" in said
+
+
+def test_sql_that_begins_with_a_comment_is_no_option(cspine, tmp_path: Path):
+    status, said = cspine("sql", "--home", str(tmp_path), "-- who is there\nselect 1")
+    assert status == 1
+    assert "there is none yet" in said
 
 
 def test_sql_before_anything_was_published(cspine, tmp_path: Path):

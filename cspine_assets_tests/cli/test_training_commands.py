@@ -11,10 +11,11 @@ from rich.progress import Progress
 from cspine_assets.cli.app import main
 from cspine_assets.cli.epochs import EpochBars
 from cspine_assets.cli.training import MEANINGS
-from cspine_assets.domain.home import Home
+from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.environment import NnunetFolders
 from cspine_assets.nnunet.holds import held
+from cspine_assets.nnunet.profiles import PROFILES, Configuration
 from cspine_assets.nnunet.settings import TrainingSettings, read_settings
 from cspine_assets.nnunet.training import LOCK
 
@@ -44,6 +45,22 @@ def test_looking_at_the_settings_of_a_home_makes_none(cspine, home):
     assert status == 0
     assert "ExperimentPlanner" in said
     assert not home.root.exists()
+
+
+def test_the_values_in_force_are_shown_whole_in_a_narrow_terminal(cspine, home, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    home.open(HomeSettings("demo", "/nowhere"))
+    _, said = cspine("training", "--home", str(home.root), "seed=7")
+    rows = {cells[0]: cells[1] for cells in table_rows(said)}
+    assert "profile demo" in said
+    assert rows["num_epochs"] == str(PROFILES["demo"].recipes[Configuration.FLAT].epochs)
+    assert rows["seed"] == "7 (yours)"
+    assert "export_validation_probabilities" in rows
+
+
+def table_rows(said: str) -> list[list[str]]:
+    """Cells of each printed line of a table."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.splitlines() if line.startswith("│")]
 
 
 def test_choices_are_kept_and_taken_back(cspine, home):
