@@ -1,6 +1,7 @@
 """The sensor of new models, tick by tick: all ten, up to date, and asked for once."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -168,6 +169,11 @@ def test_an_imported_model_predicts_once_and_again_when_the_test_set_is_another(
     assert work() == [Predicted(("e1", "e2"), False)]
     assert work() == []
     assert work(force=True) == [Predicted(("e1", "e2"), True)]
+    imported = home.imported_models / "theirs" / RECORD_FILE
+    later = (home.external_predictions / "theirs" / CARD_FILE).stat().st_mtime_ns + 1
+    os.utime(imported, ns=(later, later))
+    assert work() == [Predicted(("e1", "e2"), False)]
+    os.utime(imported, ns=(1, 1))
     (home.external_predictions / "theirs" / CARD_FILE).write_text("no card")
     assert work() == [Predicted(("e1", "e2"), False)]
 

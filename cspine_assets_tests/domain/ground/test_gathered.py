@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.domain import gathered
-from cspine_assets.domain.gathered import read_gathered
+from cspine_assets.domain.gathered import file_state, read_gathered
 
 SCHEMA = pa.schema([pa.field("exam", pa.string(), nullable=False), pa.field("dice", pa.float64())])
 
@@ -88,6 +88,18 @@ def test_a_file_that_has_only_just_been_written_is_opened_again(shelf: Shelf, mo
     for _ in range(2):
         assert shelf.read()[-1] == ("c", 0.4)
         assert "c" in shelf.opened
+
+
+@pytest.mark.parametrize(("age_s", "is_told"), [(1.9, False), (2.1, True)])
+def test_a_file_younger_than_the_coarsest_clock_is_not_told_from_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age_s: float, is_told: bool
+):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"rows")
+    found = path.stat()
+    now = max(found.st_mtime_ns, found.st_ctime_ns) + int(age_s * 1e9)
+    monkeypatch.setattr(gathered.time, "time_ns", lambda: now)
+    assert (file_state(path) is not None) == is_told
 
 
 def _torn(kept: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import struct
+import zipfile
 
 import pytest
 
-from cspine_assets.domain.imaging.conversion import convert_exam
+from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain.imaging.conversion import convert_exam, convert_series
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets.domain.tables.imaging import MASK_CAUSES, VOLUME_CAUSES
@@ -39,3 +42,14 @@ def test_the_same_series_without_a_defect_is_converted(tmp_path):
 
 def test_every_cause_is_described_in_a_table():
     assert {str(cause) for cause in Cause} == {*VOLUME_CAUSES, *MASK_CAUSES}
+
+
+def test_a_member_of_the_right_length_whose_checksum_does_not_hold_is_refused(tmp_path):
+    archive = write_series(tmp_path / "series.zip", make_instances())
+    content = archive.read_bytes()
+    with zipfile.ZipFile(archive) as opened:
+        checksum = struct.pack("<L", opened.infolist()[0].CRC)
+    assert content.count(checksum) == 2
+    archive.write_bytes(content.replace(checksum, bytes(255 - byte for byte in checksum)))
+    with pytest.raises(ConversionError, match=r"found a damaged one \(BadZipFile\)"):
+        convert_series(archive, tmp_path / "a.nii.gz", scratch=tmp_path / "scratch")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -86,6 +87,12 @@ def test_memory_is_left_alone_where_there_is_none_or_too_little(memory, monkeypa
     monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 1 << 60)
     with memory_folder() as folder:
         assert folder is None
+    monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 1000)
+    # what files may take of the memory is half of it, however much of it programs have taken
+    monkeypatch.setattr(scratch.psutil, "virtual_memory", lambda: SimpleNamespace(available=999))
+    with memory_folder() as folder:
+        assert folder is None
+    monkeypatch.undo()
     monkeypatch.setattr(scratch, "MEMORY_FREE_BYTES", 0)
     monkeypatch.setattr(scratch, "MEMORY", tmp_path / "none")
     with memory_folder() as folder:
