@@ -1,9 +1,9 @@
-"""`cspine predict`: the home's ensemble on any scan."""
+"""`cspine predict`: the home's ensemble on any scan, or on a folder of them."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 
     from cspine_assets.defs.resources import Study
     from cspine_assets.nnunet.application import Application
+    from cspine_assets.nnunet.devices import Slot
+    from cspine_assets.nnunet.messages import ChildMessage
+    from cspine_assets.nnunet.process import Supervision
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 
 def predict(
-    scan: Annotated[Path, typer.Argument(help="A NIfTI file, or a DICOM series as a folder or zip.")],
-    out: Annotated[Path, typer.Option(help="Mask to write (.nii.gz); 1 vertebral bodies, 2 intervertebral discs.")],
+    scan: Annotated[
+        Path, typer.Argument(help="A NIfTI file, a DICOM series as a folder or zip, or a folder of NIfTI files.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Mask to write (.nii.gz); 1 vertebral bodies, 2 intervertebral discs. "
+            "Of a folder of scans: the folder that receives 2d, 3d_fullres and ensemble."
+        ),
+    ],
     home: HomeOption = None,
     model: Annotated[
         str | None, typer.Option(help="An imported model, instead of the home's own; see cspine model list.")
@@ -31,30 +42,64 @@ def predict(
     step_size: StepSizeOption = None,
     save_probabilities: SaveProbabilitiesOption = None,
 ) -> None:
-    """Segment a scan with all trained folds of the home or an imported model; the mask has the scan's own geometry."""
-    import tempfile
+    """Segment a scan, or a folder of them, with all trained folds of the home or an imported model.
 
+    The mask of one scan has the scan's own geometry. A folder of scans gets the files that nnU-Net's own commands would
+    write; call it again to go on where it stopped.
+    """
     from rich.console import Console
 
     from cspine_assets.defs.resources import Study
-    from cspine_assets.domain.anatomy import LABELS
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.home import Home, home_root
-    from cspine_assets.domain.volume import read_mask, write_mask
     from cspine_assets.nnunet.application import imported_application
+    from cspine_assets.nnunet.scans import scans_in
 
     console = Console()
     if not scan.exists():
-        raise CSpineError(f"{scan}: expected a NIfTI file or a DICOM series, there is nothing.")
-    if not out.name.endswith(NIFTI_ENDINGS):
-        raise CSpineError(f"--out {out}: expected a name ending in .nii.gz or .nii.")
+        raise CSpineError(
+            f"{scan}: expected a NIfTI file, a DICOM series or a folder of NIfTI files, there is nothing."
+        )
+    many = scan.is_dir() and bool(scans_in(scan))
+    _check_out(scan, out, many=many)
     study = Study(Home(home_root(str(home) if home else None)))
     anew = {"disable_tta": disable_tta, "step_size": step_size, "save_probabilities": save_probabilities}
     applied = imported_application(study.home.imported_models, model, anew) if model else _own(study, anew)
+    if many:
+        _predict_folder(study, applied, scan, out, console)
+    else:
+        _predict_one(study, applied, scan, out, console)
+
+
+def _check_out(scan: Path, out: Path, *, many: bool) -> None:
+    """Refuses a place that the result cannot take, before anything is predicted."""
+    from cspine_assets.domain.errors import CSpineError
+    from cspine_assets.domain.home import ensure_writable
+
+    if many and (out.name.endswith(NIFTI_ENDINGS) or out.is_file()):
+        raise CSpineError(f"--out {out}: {scan} is a folder of scans, expected a folder for their masks.")
+    if not many and not out.name.endswith(NIFTI_ENDINGS):
+        raise CSpineError(f"--out {out}: expected a name ending in .nii.gz or .nii.")
+    if out.exists() and out.samefile(scan):
+        raise CSpineError(f"--out {out}: expected another place for the mask than the scan itself.")
+    ensure_writable(out if many else out.parent, remedy="Choose another --out.")
+
+
+def _predict_one(study: Study, applied: Application, scan: Path, out: Path, console: Console) -> None:
+    import shutil
+    import tempfile
+
+    from cspine_assets.domain.anatomy import LABELS
+    from cspine_assets.domain.volume import read_mask, write_mask
+    from cspine_assets.nnunet.messages import described_message
+    from cspine_assets.nnunet.scans import predict_scan
+
     with tempfile.TemporaryDirectory(prefix="cspine-predict-") as folder:
         volume = _as_nifti(scan, Path(folder))
         raw = Path(folder) / "mask.nii.gz"
-        _predict(study, applied, volume, raw, console)
+        with _leased(study) as slot, console.status("loading the models") as status:
+            supervision = _supervision(study, lambda message: status.update(described_message(message)))
+            predict_scan(applied, volume, raw, slot=slot, supervision=supervision)
         mask = read_mask(raw)
         write_mask(out, mask.array.astype("uint8"), like=volume)
         for kept in (raw.with_name("mask.npz"), raw.with_name("mask.pkl")):
@@ -62,9 +107,45 @@ def predict(
                 stem = out.name.removesuffix(".gz").removesuffix(".nii")
                 shutil.copyfile(kept, out.with_name(stem + kept.suffix))
     found = {structure.value: int((mask.array == label).sum()) for structure, label in LABELS.items()}
-    console.print(f"{out}: " + ", ".join(f"{name} {count} voxels" for name, count in found.items()))
+    described = ", ".join(f"{name} {count} voxels" for name, count in found.items())
+    console.print(f"{out}: {described}", soft_wrap=True, highlight=False)
+    if not any(found.values()):
+        console.print("[bold yellow]The mask is empty. Is it a sagittal T2 scan of the cervical spine?[/]")
+    _warn_of_demo(applied, console)
+
+
+def _predict_folder(study: Study, applied: Application, scans: Path, out: Path, console: Console) -> None:
+    from rich.markup import escape
+
+    from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, described_message
+    from cspine_assets.nnunet.pace import Pace
+    from cspine_assets.nnunet.prediction import predictors_of
+    from cspine_assets.nnunet.scans import predict_folder, scans_in
+
+    pace = Pace(len(scans_in(scans)), "scans done")
+    with _leased(study) as slot, console.status("reading the scans") as status:
+
+        def listen(message: ChildMessage) -> None:
+            status.update(escape(described_message(message)))
+            if isinstance(message, CasePredicted | CaseFailed):
+                worked = isinstance(message, CasePredicted) and not message.reused
+                if line := pace.step(worked=worked):
+                    console.print(line, highlight=False)
+
+        made = predict_folder(applied, scans, out, slot=slot, supervision=_supervision(study, listen))
+    best = out / predictors_of(applied.models)[-1]
+    console.print(f"{best}: masks of {len(made.predicted)} scan(s)", soft_wrap=True, highlight=False)
+    _warn_of_demo(applied, console)
+    if made.failed:
+        console.print(f"{len(made.failed)} scan(s) could not be predicted:")
+        for failure in made.failed:
+            console.print(f"  {escape(f'{failure.case_id}: {failure.reason}')}", soft_wrap=True, highlight=False)
+        raise typer.Exit(1)
+
+
+def _warn_of_demo(applied: Application, console: Console) -> None:
     if applied.is_demo:
-        console.print("[bold yellow]A demo model drew this mask: it shows that the way works, and is no result.[/]")
+        console.print("[bold yellow]A demo model drew this: it shows that the way works, and is no result.[/]")
 
 
 def _as_nifti(scan: Path, folder: Path) -> Path:
@@ -99,24 +180,17 @@ def _own(study: Study, anew: Mapping[str, object]) -> Application:
     )
 
 
-def _predict(study: Study, applied: Application, volume: Path, mask: Path, console: Console) -> None:
+def _leased(study: Study) -> AbstractContextManager[Slot]:
     from cspine_assets.nnunet.devices import leased_slot
-    from cspine_assets.nnunet.messages import described_message
-    from cspine_assets.nnunet.prediction import predict_scan
+
+    return leased_slot(study.home.leases, study.slots, what="prediction of scans")
+
+
+def _supervision(study: Study, listen: Callable[[ChildMessage], None]) -> Supervision:
     from cspine_assets.nnunet.process import Supervision
 
-    lease = leased_slot(study.home.leases, study.slots, what="prediction of a scan")
-    with lease as slot, console.status("loading the models") as status:
-        predict_scan(
-            applied.models,
-            volume,
-            mask,
-            settings=applied.settings,
-            postprocessing=applied.postprocessing,
-            slot=slot,
-            supervision=Supervision(
-                log_path=study.home.logs / "predict-scan.log",
-                on_message=lambda message: status.update(described_message(message)),
-                heartbeat_timeout_s=study.prediction_choices.silence_s,
-            ),
-        )
+    return Supervision(
+        log_path=study.home.logs / "predict-scan.log",
+        on_message=listen,
+        heartbeat_timeout_s=study.prediction_choices.silence_s,
+    )

@@ -206,8 +206,12 @@ def keep_out_of_git(folder: Path) -> None:
         write_text(ignored, "*\n")
 
 
-def ensure_writable(folder: Path) -> None:
+def ensure_writable(folder: Path, *, remedy: str = "Set CSPINE_HOME to a folder of yours with free space.") -> None:
     """Creates a folder and proves that files can be written into it.
+
+    Args:
+        folder: A home, or where else something is to be written.
+        remedy: What to do where it cannot be written to.
 
     Raises:
         HomeError: It cannot be created or written to.
@@ -218,6 +222,5 @@ def ensure_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise HomeError(
-            f"{folder}: expected a folder that can be written to, got '{os.strerror(error.errno or 0)}'. "
-            "Set CSPINE_HOME to a folder of yours with free space."
+            f"{folder}: expected a folder that can be written to, got '{os.strerror(error.errno or 0)}'. {remedy}"
         ) from error

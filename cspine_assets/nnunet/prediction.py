@@ -6,7 +6,6 @@ changes. The arithmetic of the ensemble stands in ``children.ensemble``; measuri
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -222,41 +221,3 @@ class _Heard:
             predicted=tuple(outcome.case_id for outcome in outcomes if isinstance(outcome, CasePredicted)),
             failed=tuple(outcome for outcome in outcomes if isinstance(outcome, CaseFailed)),
         )
-
-
-def predict_scan(
-    models: Sequence[Model],
-    image: Path,
-    output: Path,
-    *,
-    settings: PredictionSettings,
-    postprocessing: Mapping[Predictor, Postprocessing],
-    slot: Slot,
-    supervision: Supervision,
-) -> None:
-    """Write the mask of one NIfTI volume to ``output``: the ensemble's, or the only model's.
-
-    Raises:
-        ModelError: The volume is missing or cannot be predicted.
-    """
-    if not image.is_file():
-        raise ModelError(f"expected a NIfTI volume at {image}, there is no such file")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".predicting-") as folder:
-        result = predict_cases(
-            models,
-            [PredictionCase(case_id="scan", image=image)],
-            Path(folder),
-            settings=settings,
-            postprocessing=postprocessing,
-            slot=slot,
-            supervision=supervision,
-        )
-        for failure in result.failed:
-            raise ModelError(f"{image} cannot be predicted: {failure.reason}. Log: {supervision.log_path}")
-        mask = mask_path(Path(folder), predictors_of(models)[-1], "scan")
-        if settings.save_probabilities:
-            for ending in (".npz", ".pkl"):
-                stem = output.name.removesuffix(".gz").removesuffix(".nii")
-                mask.with_name(f"scan{ending}").replace(output.with_name(stem + ending))
-        mask.replace(output)

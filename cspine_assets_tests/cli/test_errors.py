@@ -142,3 +142,26 @@ def test_the_version_is_that_of_the_installed_package(monkeypatch: pytest.Monkey
         main()
     assert not ended.value.code
     assert capsys.readouterr().out == f"cspine-assets {version('cspine-assets')}\n"
+
+
+@pytest.mark.parametrize(
+    ("scan", "out", "message"),
+    [
+        ("scans/a.nii.gz", "scans/a.nii.gz", "expected another place for the mask than the scan itself"),
+        ("scans/a.nii.gz", "masks", "expected a name ending in .nii.gz or .nii"),
+        ("scans", "mask.nii.gz", "expected a folder for their masks"),
+        ("scans", "scans", "expected another place for the mask than the scan itself"),
+        ("gone", "mask.nii.gz", "there is nothing"),
+    ],
+)
+def test_a_mask_is_never_written_where_it_does_harm(
+    cspine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan: str, out: str, message: str
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.nii.gz").write_bytes(b"a scan")
+    status, said = cspine("predict", scan, "--out", out, "--home", "home")
+    assert status == 1
+    assert message in said.replace("\n", " ")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.nii.gz", "scans"]
+    assert (tmp_path / "scans" / "a.nii.gz").read_bytes() == b"a scan"

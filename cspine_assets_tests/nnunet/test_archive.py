@@ -10,6 +10,7 @@ import pytest
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet import untrusted_archive
+from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.archive import write_archive
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
@@ -23,8 +24,9 @@ from cspine_assets.nnunet.imported import (
 )
 from cspine_assets.nnunet.model_card import CardMetric, ModelCard, readable, study_labels
 from cspine_assets.nnunet.postprocessing import Postprocessing
-from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor, model_of, predict_scan
+from cspine_assets.nnunet.prediction import Model, PredictionSettings, Predictor, model_of
 from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets.nnunet.scans import predict_scan
 from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY
 
@@ -285,16 +287,12 @@ def test_a_real_model_travels_to_another_home_and_through_nnunets_own_commands(
     assert (installed.results / FLAT / "fold_0" / "checkpoint_final.pth").exists()
 
     case = next(case for case in planned_study.cases if case.part == "test")
-    how = {
-        "settings": PredictionSettings(disable_tta=True, step_size=0.5),
-        "postprocessing": {},
-        "slot": CPU,
-        "supervision": planned_study.supervision("travelled"),
-    }
+    settings = PredictionSettings(disable_tta=True, step_size=0.5)
+    how = {"slot": CPU, "supervision": planned_study.supervision("travelled")}
     for archive, name in ((ours, "ours"), (theirs, "theirs")):
         import_archive(archive, place, name=name, trust=True)
-    predict_scan(trusted_models(place, "theirs"), case.image, tmp_path / "there.nii.gz", **how)
-    predict_scan([model], case.image, tmp_path / "here.nii.gz", **how)
+    for models, mask in ((trusted_models(place, "theirs"), "there.nii.gz"), ([model], "here.nii.gz")):
+        predict_scan(Application(models, settings, {}, is_demo=False), case.image, tmp_path / mask, **how)
     assert (tmp_path / "there.nii.gz").read_bytes() == (tmp_path / "here.nii.gz").read_bytes()
     shutil.rmtree(place / "ours")
     assert (place / "theirs" / RECORD_FILE).exists()

@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,11 +12,12 @@ import pytest
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
-from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import child_environment
 from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
-from cspine_assets.nnunet.messages import CasePredicted, CaseStage
+from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, CaseStage
 from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import (
     PredictionCase,
@@ -24,9 +26,9 @@ from cspine_assets.nnunet.prediction import (
     mask_path,
     model_of,
     predict_cases,
-    predict_scan,
 )
 from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets.nnunet.scans import predict_folder, predict_scan
 from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY, train
 
@@ -136,30 +138,67 @@ def test_masks_equal_those_of_nnunets_commands_byte_for_byte(predicted, planned_
         assert ours_pkl.keys() == theirs_pkl.keys()
 
 
-def test_one_scan_gets_the_mask_of_the_ensemble_on_its_own_grid(predicted, models, planned_study, tmp_path):
+@pytest.fixture(scope="module")
+def application(models):
+    """The models as they are applied to scans of any origin."""
+    return Application(models, SETTINGS, KEEP_LARGEST, is_demo=False)
+
+
+def test_one_scan_gets_the_mask_of_the_ensemble_on_its_own_grid(predicted, application, planned_study, tmp_path):
     _, _, folder = predicted
     case = next(case for case in planned_study.cases if case.part == "test")
     output = tmp_path / "new" / "mask.nii.gz"
-    supervision = planned_study.supervision("scan")
-    how = {"settings": SETTINGS, "postprocessing": KEEP_LARGEST, "slot": CPU, "supervision": supervision}
-    predict_scan(models, case.image, output, **how)
+    predict_scan(application, case.image, output, slot=CPU, supervision=planned_study.supervision("scan"))
     assert output.read_bytes() == mask_path(folder, Predictor.ENSEMBLE, case.case_id).read_bytes()
     assert np.allclose(nib.load(output).affine, nib.load(case.image).affine)
     assert [path.name for path in output.parent.iterdir()] == ["mask.nii.gz"]
 
 
-def test_a_scan_that_does_not_exist_and_a_fold_that_is_not_trained_are_named(models, planned_study, tmp_path):
-    nothing = tmp_path / "nothing.nii.gz"
-    with pytest.raises(ModelError, match=r"nothing\.nii\.gz"):
+def test_a_folder_of_scans_gets_the_same_masks_once_and_a_bad_scan_fails_alone(
+    predicted, application, planned_study, tmp_path
+):
+    _, _, folder = predicted
+    scans, out, heard = tmp_path / "scans", tmp_path / "masks", []
+    scans.mkdir()
+    case = next(case for case in planned_study.cases if case.part == "test")
+    shutil.copyfile(case.image, scans / f"{case.case_id}_0000.nii.gz")
+    image = nib.load(case.image)
+    voxels = image.get_fdata()
+    voxels[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(voxels, image.affine), scans / "hole.nii.gz")
+    (scans / "notes.txt").write_text("no scan")
+
+    def predict():
+        supervision = planned_study.supervision("scans", heard.append)
+        return predict_folder(application, scans, out, slot=CPU, supervision=supervision)
+
+    made = predict()
+    assert made.predicted == (case.case_id,)
+    assert [failure.case_id for failure in made.failed] == ["hole"]
+    assert "expected finite intensities" in made.failed[0].reason
+    for predictor in Predictor:
+        ours, theirs = (mask_path(place, predictor, case.case_id) for place in (out, folder))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+    heard.clear()
+    assert predict() == made
+    assert [type(message) for message in heard] == [CasePredicted, CaseFailed]
+    assert heard[0].reused
+
+
+@pytest.mark.parametrize("spoil", ["nothing", "hole"])
+def test_a_scan_that_is_no_picture_is_named_before_a_model_is_loaded(spoil, application, planned_study, tmp_path):
+    scan = tmp_path / f"{spoil}.nii.gz"
+    if spoil == "hole":
+        nib.save(nib.Nifti1Image(np.full((4, 5, 6), np.inf, np.float32), np.eye(4)), scan)
+    with pytest.raises(CSpineError, match=rf"{spoil}\.nii\.gz: expected"):
         predict_scan(
-            models,
-            nothing,
-            tmp_path / "m.nii.gz",
-            settings=SETTINGS,
-            postprocessing={},
-            slot=CPU,
-            supervision=planned_study.supervision("scan"),
+            application, scan, tmp_path / "m.nii.gz", slot=CPU, supervision=planned_study.supervision("no scan")
         )
+    assert not (tmp_path / "m.nii.gz").exists()
+
+
+def test_a_fold_that_is_not_trained_is_named(planned_study):
     with pytest.raises(ModelError, match=r"missing are \[2\]"):
         model_of(planned_study.folders, str(ANNOTATED), Configuration.FLAT, [0, 2], profile=TINY)
 

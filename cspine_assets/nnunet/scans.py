@@ -1,0 +1,157 @@
+"""Scans of any origin, predicted outside the study: one, or a folder of them.
+
+Add here what a scan has to be so that a mask of it can be believed. How a case is predicted stands in ``prediction``,
+DICOM is converted before.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.domain.files import fingerprint_file
+from cspine_assets.domain.imaging.verification import check_voxels
+from cspine_assets.domain.volume import read_volume
+from cspine_assets.nnunet.application import Application
+from cspine_assets.nnunet.devices import Slot
+from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
+from cspine_assets.nnunet.messages import CaseFailed, CasePredicted
+from cspine_assets.nnunet.prediction import (
+    Prediction,
+    PredictionCase,
+    mask_path,
+    predict_cases,
+    predictors_of,
+)
+from cspine_assets.nnunet.process import Supervision
+
+NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
+_CHANNEL: Final = "_0000"
+"""What nnU-Net puts behind the name of an image of one channel, and its masks do not have."""
+
+
+def scans_in(folder: Path) -> dict[str, Path]:
+    """Returns the NIfTI files of a folder by case: their names without ending and ``_0000``, in order.
+
+    Hidden files, folders inside and files of other kinds are passed over; the result may be empty.
+
+    Raises:
+        ModelError: Two files have the name of one case.
+    """
+    scans: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(NIFTI_ENDINGS) or path.name.startswith(".") or path.is_dir():
+            continue
+        case_id = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(_CHANNEL)
+        if case_id in scans:
+            raise ModelError(f"{folder}: expected one scan of a case, got {scans[case_id].name} and {path.name}.")
+        scans[case_id] = path
+    return scans
+
+
+def check_scan(path: Path) -> None:
+    """Checks that a NIfTI holds a picture: nnU-Net draws an empty mask of a scan with a single NaN, and says nothing.
+
+    Raises:
+        GeometryError: It cannot be read or has not three axes of real numbers.
+        ConversionError: All voxels are equal, or some are no finite number.
+    """
+    check_voxels(read_volume(path), subject=str(path))
+
+
+def predict_scan(application: Application, image: Path, output: Path, *, slot: Slot, supervision: Supervision) -> None:
+    """Writes the mask of one NIfTI volume to ``output``: the ensemble's, or the only model's.
+
+    Args:
+        application: Models, and how they are applied.
+        image: The volume.
+        output: Mask to write; probabilities, where they are asked for, come beside it.
+        slot: The device to predict on, leased by the caller.
+        supervision: Of the child.
+
+    Raises:
+        CSpineError: The volume is missing, holds no picture or cannot be predicted.
+    """
+    check_scan(image)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".predicting-") as folder:
+        cases = [PredictionCase(case_id="scan", image=image)]
+        result = _predict(application, cases, Path(folder), slot=slot, supervision=supervision)
+        for failure in result.failed:
+            raise ModelError(f"{image} cannot be predicted: {failure.reason}. Log: {supervision.log_path}")
+        mask = mask_path(Path(folder), predictors_of(application.models)[-1], "scan")
+        if application.settings.save_probabilities:
+            for ending in (".npz", ".pkl"):
+                stem = output.name.removesuffix(".gz").removesuffix(".nii")
+                mask.with_name(f"scan{ending}").replace(output.with_name(stem + ending))
+        mask.replace(output)
+
+
+def predict_folder(
+    application: Application, folder: Path, out: Path, *, slot: Slot, supervision: Supervision
+) -> Prediction:
+    """Writes masks of all NIfTI files of a folder to ``{out}/{predictor}/{case}.nii.gz``, models loaded once.
+
+    Masks that stand, made from the same scan by the same models in the same way, are not made again. A scan that holds
+    no picture or cannot be predicted fails alone.
+
+    Args:
+        application: Models, and how they are applied.
+        folder: Of scans, each of one channel.
+        out: Receives a folder per predictor.
+        slot: The device to predict on, leased by the caller.
+        supervision: Of the child. Its listener hears of every case, also of those that stand and those refused.
+
+    Raises:
+        ModelError: Two scans have one name, or the models cannot be used.
+    """
+    common = fingerprint_models(application.models, application.settings, application.postprocessing)
+    known: list[CasePredicted | CaseFailed] = []
+    left = []
+    for case in _cases(folder, common):
+        outcome = _known(case, out)
+        if outcome is None:
+            left.append(case)
+        else:
+            known.append(outcome)
+            supervision.on_message(outcome)
+    made = Prediction(predicted=(), failed=())
+    if left:
+        made = _predict(application, left, out, slot=slot, supervision=supervision)
+    return Prediction(
+        predicted=(*(one.case_id for one in known if isinstance(one, CasePredicted)), *made.predicted),
+        failed=(*(one for one in known if isinstance(one, CaseFailed)), *made.failed),
+    )
+
+
+def _cases(folder: Path, common: str) -> Iterator[PredictionCase]:
+    for case_id, path in scans_in(folder).items():
+        yield PredictionCase(case_id=case_id, image=path, inputs=fingerprint_case(common, fingerprint_file(path)))
+
+
+def _known(case: PredictionCase, out: Path) -> CasePredicted | CaseFailed | None:
+    """Returns what is known of a case before it is predicted: that its masks stand, or why there can be none."""
+    if is_finished(out, case.case_id, str(case.inputs)):
+        return CasePredicted(case_id=case.case_id, seconds=0, reused=True)
+    try:
+        check_scan(case.image)
+    except CSpineError as error:
+        return CaseFailed(case_id=case.case_id, reason=str(error))
+    return None
+
+
+def _predict(
+    application: Application, cases: list[PredictionCase], out: Path, *, slot: Slot, supervision: Supervision
+) -> Prediction:
+    return predict_cases(
+        application.models,
+        cases,
+        out,
+        settings=application.settings,
+        postprocessing=application.postprocessing,
+        slot=slot,
+        supervision=supervision,
+    )
