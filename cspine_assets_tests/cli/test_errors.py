@@ -117,7 +117,7 @@ def test_sql_before_anything_was_published(cspine, tmp_path: Path):
 def test_a_scan_that_is_not_there(cspine, tmp_path: Path):
     status, said = cspine("predict", str(tmp_path / "no.nii.gz"), "--out", str(tmp_path / "m.nii.gz"))
     assert status == 1
-    assert "no.nii.gz: expected a NIfTI file or a DICOM series" in said.replace("\n", "")
+    assert "no.nii.gz: expected a NIfTI file, a DICOM series" in said.replace("\n", "")
 
 
 def test_a_mask_that_would_not_be_nifti(cspine, tmp_path: Path):
