@@ -137,13 +137,14 @@ def _show_results(home: Home, console: Console) -> None:
     console.rule("What next")
     console.print(warning)
     for command, what in (
-        (f"{cspine} dev{option}", "the Dagster page: every asset with its picture, its columns and its checks"),
+        (f"{cspine} dev{option}", "the Dagster page: every table with its columns, its checks and its history"),
         (str(home.report / "study.html"), "the report: the study on one page, in any browser"),
         (f'{cspine} sql{option} "{TABLES}"', "the tables"),
         (
             f"{cspine} predict SCAN{option} --out MASK.nii.gz",
             "the ensemble on a scan of yours (NIfTI or DICOM)",
         ),
+        ("docs/notebooks/study.ipynb", "the published study's questions, asked of this home in a notebook"),
         (f"{cspine} materialize --home OTHER_HOME --source DOWNLOAD", "the same study on the real download"),
     ):
         _print_command(console, f"  {command}")

@@ -322,7 +322,8 @@ def _run(
     partition_key: str | None = None,
 ) -> Outcome:
     """Runs assets once, in this process, and returns what failed."""
-    return _execute(_job().get_subset(asset_selection=set(assets)), home, instance, tags, partition_key)
+    job = _job().get_subset(asset_selection=set(assets))
+    return _execute(job, home, instance, tags, partition_key, shown=assets)
 
 
 def _execute(
@@ -331,13 +332,16 @@ def _execute(
     instance: dg.DagsterInstance,
     tags: dict[str, str],
     partition_key: str | None = None,
+    *,
+    shown: Sequence[dg.AssetKey] | None = None,
 ) -> Outcome:
-    """Executes a job in this process, and returns what failed."""
+    """Executes a job in this process, and returns what failed; the page lists the run under the assets shown."""
     with index_kept_open(instance):
         result = job.execute_in_process(
             run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
             instance=instance,
             partition_key=partition_key,
+            asset_selection=shown,
             tags=tags,
             raise_on_error=False,
         )

@@ -17,6 +17,7 @@ from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, ranges_remembered, trainings
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.versions import version_tags
 from cspine_assets.domain.errors import CSpineError, TableError
 from cspine_assets.domain.lake import Stamp
 from cspine_assets.domain.tables.base import Table, arrow_schema
@@ -25,10 +26,11 @@ OWNERS = ("team:cspine-assets",)
 FORCE_TAG = "cspine/force"
 """A run with this tag makes everything anew, also what is up to date."""
 
-EVALUATION_TAG = "cspine/evaluation"
+# the page hides tags of this prefix: they are the driver's own notes, and would fill the list of runs
+EVALUATION_TAG = ".dagster/cspine_evaluation"
 """Names the evaluation that a run is a part of."""
 
-BEGAN_TAG = "cspine/began"
+BEGAN_TAG = ".dagster/cspine_began"
 """When that evaluation began, in seconds since 1970."""
 
 
@@ -294,8 +296,11 @@ def _record_patients(
             for key, shown in described.items():
                 context.add_asset_metadata(shown, partition_key=key)
         return
+    tags = version_tags(context)
     for key, shown in described.items():
-        context.log_event(dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown))
+        context.log_event(
+            dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown, tags=tags)
+        )
     lines = [f"{key}: {reason}" for key, reason in sorted(failures.items())]
     for line in lines:
         context.log.error(line)

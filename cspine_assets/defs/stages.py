@@ -17,6 +17,7 @@ from cspine_assets.defs.fingerprints import Described, Fingerprints, described_t
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.resources import Study
+from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.cohort import Patients
 
@@ -61,8 +62,17 @@ def loaded_definitions() -> dg.Definitions:
 
 
 def tables_of(schemas: Collection[str]) -> frozenset[type[Table]]:
-    """Returns the tables of some schemas."""
-    return frozenset(table for table in known_tables() if table.full_name().split(".")[0] in schemas)
+    """Returns the tables of some schemas.
+
+    Raises:
+        CSpineError: There is no schema of that name.
+    """
+    known: dict[str, set[type[Table]]] = {}
+    for table in known_tables():
+        known.setdefault(table.full_name().split(".")[0], set()).add(table)
+    if unknown := sorted(set(schemas) - known.keys()):
+        raise CSpineError(f"expected schemas among {', '.join(sorted(known))}, got {', '.join(unknown)}.")
+    return frozenset(table for name in schemas for table in known[name])
 
 
 def known_tables() -> dict[type[Table], Described]:

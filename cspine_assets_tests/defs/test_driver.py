@@ -60,6 +60,12 @@ def test_a_second_call_makes_nothing_and_a_forced_one_everything(home: Home, ins
     assert all(path.stat().st_mtime_ns > before for path, before in standing.items())
 
 
+def test_a_schema_that_is_misspelt_is_refused(home: Home, instance: dg.DagsterInstance):
+    with pytest.raises(CSpineError, match=r"among cohort, evaluation, .*, got evaluations, table"):
+        materialize(home, instance=instance, schemas=("evaluations", "midrc", "table"))
+    assert not instance.get_runs()
+
+
 def test_patients_are_known_before_anything_is_cut_by_them():
     order = in_order()
     place = {item.table: position for position, item in enumerate(order)}
@@ -136,6 +142,40 @@ def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
     again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
     assert again["imaging.volumes"] == again["imaging.masks"] == 1
     assert standing(instance, Volumes) == standing(instance, Masks) == everybody
+
+
+def tags_of(instance: dg.DagsterInstance, table, patient_id: str) -> dict[str, str]:
+    """Tags of a patient's latest materialization, without those that point to single events."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key(table), asset_partitions=[patient_id])
+    (record,) = instance.fetch_materializations(wanted, limit=1).records
+    assert record.asset_materialization is not None
+    return {name: value for name, value in record.asset_materialization.tags.items() if "event_pointer" not in name}
+
+
+def test_who_is_recorded_in_a_run_that_fails_is_as_much_in_sync_as_others(
+    home: Home, instance: dg.DagsterInstance, own_download: Path
+):
+    materialize(home, instance=instance, schemas=("midrc", "cohort"))
+    bad, good = sorted(instance.get_dynamic_partitions("patient"))[:2]
+    archives = spoil(own_download, bad)
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    beside_a_failure = tags_of(instance, Volumes, good)
+    mend(archives)
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    alone = tags_of(instance, Volumes, bad)
+    names = {name for name in alone if name.startswith("dagster/") and "partition" not in name}
+    assert {"dagster/code_version", "dagster/data_version"} <= names
+    assert {name: beside_a_failure[name] for name in names} == {name: alone[name] for name in names}
+
+
+def test_a_run_is_listed_under_what_it_makes(home: Home, instance: dg.DagsterInstance):
+    materialize(home, instance=instance, schemas=("midrc",))
+    made = {key.to_user_string() for run in instance.get_runs() for key in run.asset_selection or ()}
+    assert made == {f"midrc/{item.table.full_name().split('.')[1]}" for item in in_order() if is_midrc(item)}
+
+
+def is_midrc(item) -> bool:
+    return item.table.full_name().startswith("midrc.")
 
 
 def checks_of(instance: dg.DagsterInstance, *tables) -> dict[str, str]:

@@ -25,7 +25,7 @@ _LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 _TIMEOUT_S: Final = 60
 _WITHOUT_GEN3: Final = (
     "expected the package gen3, which asks MIDRC for files; it is not installed. "
-    "Install the extra: pip install 'cspine-assets[download]'."
+    "In the checkout, say: .venv/bin/pip install --constraint constraints.txt 'cspine-assets[download]'."
 )
 
 
