@@ -87,16 +87,17 @@ def _check_out(scan: Path, out: Path, *, many: bool) -> None:
 
 def _predict_one(study: Study, applied: Application, scan: Path, out: Path, console: Console) -> None:
     import shutil
-    import tempfile
 
     from cspine_assets.domain.anatomy import LABELS
+    from cspine_assets.domain.imaging.scratch import remove_stale_scratch, scratch_folder
     from cspine_assets.domain.volume import read_mask, write_mask
     from cspine_assets.nnunet.messages import described_message
     from cspine_assets.nnunet.scans import predict_scan
 
-    with tempfile.TemporaryDirectory(prefix="cspine-predict-") as folder:
-        volume = _as_nifti(scan, Path(folder))
-        raw = Path(folder) / "mask.nii.gz"
+    remove_stale_scratch(study.home.scratch)
+    with scratch_folder(study.home.scratch) as folder:
+        volume = _as_nifti(scan, folder)
+        raw = folder / "mask.nii.gz"
         with _leased(study) as slot, console.status("loading the models") as status:
             supervision = _supervision(study, lambda message: status.update(described_message(message)))
             predict_scan(applied, volume, raw, slot=slot, supervision=supervision)
@@ -155,7 +156,7 @@ def _as_nifti(scan: Path, folder: Path) -> Path:
     if scan.name.endswith(NIFTI_ENDINGS):
         return scan
     converted = folder / "scan.nii.gz"
-    convert_series(scan, converted)
+    convert_series(scan, converted, scratch=folder)
     return converted
 
 

@@ -53,7 +53,7 @@ from cspine_assets.domain.volume import read_geometry
 def volumes(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """NIfTI volumes made by dcm2niix from DICOM, checked before and after; one bad patient stops nobody."""
     for some in batches(study, patient_ids):
-        with scratch_folder(_scratch(study)) as folder:
+        with scratch_folder(study.home.scratch) as folder:
             wanted = [series_request(study, exam, folder) for one in some for exam in exams_of(study, one)]
             failed = [request for request in wanted if isinstance(request, Failed)]
             tasks = [
@@ -62,7 +62,7 @@ def volumes(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[
                 if not isinstance(request, Failed)
             ]
             waiting: dict[str, list[Outcome]] = {patient_id: [] for patient_id in some}
-            for outcome in chain(failed, each_converted(tasks, _scratch(study), workers=_workers())):
+            for outcome in chain(failed, each_converted(tasks, study.home.scratch, workers=_workers())):
                 patient_id = str(outcome.request.patient_id)
                 waiting[patient_id].append(outcome)
                 if len(waiting[patient_id]) == len(exams_of(study, patient_id)):
@@ -104,7 +104,7 @@ def _volume_metadata(frame: pd.DataFrame) -> dict[str, object]:
 def masks(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Shipped masks checked against their volumes: labels, type, grid, components; never resampled or repaired."""
     for some in batches(study, patient_ids):
-        with scratch_folder(_scratch(study)) as folder:
+        with scratch_folder(study.home.scratch) as folder:
             wanted = list(_mask_tasks(study, some, folder))
             failed = [checked for checked in wanted if isinstance(checked, CheckedMask)]
             tasks = [task for task in wanted if isinstance(task, MaskTask)]
@@ -165,7 +165,7 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
     for patient_id in patient_ids:
         scanned: list[Scanned] = []
         reasons: list[str] = []
-        with scratch_folder(_scratch(study)) as folder:
+        with scratch_folder(study.home.scratch) as folder:
             for exam in exams_of(study, patient_id):
                 request = series_request(study, exam, folder)
                 if isinstance(request, Failed):
@@ -178,11 +178,6 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
                         reasons.append(str(error))
         frame = header_finding_rows(scanned)
         yield MadePatient(patient_id, frame, {"places": len(frame)}, "; ".join(reasons) or None)
-
-
-def _scratch(study: Study) -> Path:
-    """Returns the home's folder for unpacked files."""
-    return study.home.root / "scratch"
 
 
 def _workers() -> int:

@@ -110,6 +110,11 @@ class Home:
         return self.root / "published" / "cspine.duckdb"
 
     @property
+    def scratch(self) -> Path:
+        """Unpacked and converted series while they are needed; what killed processes left there is removed."""
+        return self.root / "scratch"
+
+    @property
     def report(self) -> Path:
         """Figures and run reports."""
         return self.root / "report"
