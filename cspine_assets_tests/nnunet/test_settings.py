@@ -1,10 +1,12 @@
 """What a person chooses: which choices make another model, which do not, and what is refused."""
 
 import json
+import sys
 
 import pytest
 
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet.children.own_code import load_trainer
 from cspine_assets.nnunet.plans import read_plans
 from cspine_assets.nnunet.profiles import DEMO, FULL, Configuration
 from cspine_assets.nnunet.settings import (
@@ -167,3 +169,13 @@ def test_another_planner_gives_other_plans_under_nnunets_own_name(planned_study,
     trained = train(study, results=tmp_path / "results")
     assert trained.model_folder.name == "nnUNetTrainer__nnUNetResEncUNetMPlans__2d"
     assert trained.epochs == 1
+
+
+def test_the_class_of_just_that_name_is_found_among_its_relatives_and_files_of_any_characters(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    stock = "from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer\n"
+    (tmp_path / "a_base_of_mine.py").write_text(f"{stock}class MineBase(nnUNetTrainer):\n    pass\n")
+    (tmp_path / "a_notes.py").write_bytes(b"# -*- coding: latin-1 -*-\n# k\xf6nnte\n")
+    (tmp_path / "b_mine.py").write_text("from a_base_of_mine import MineBase\nclass Mine(MineBase):\n    pass\n")
+    found = load_trainer(own_trainer("Mine", tmp_path))
+    assert (found.__name__, found.__mro__[1].__name__) == ("Mine", "MineBase")

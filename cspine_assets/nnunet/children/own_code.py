@@ -7,6 +7,7 @@ whether it is still the trusted code is made sure of before the child starts.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from types import ModuleType
 from typing import Any
@@ -25,9 +26,10 @@ def load_trainer(wanted: OwnTrainer) -> Any:  # noqa: ANN401 - a class of nnU-Ne
             not rebuild from the checkpoint.
     """
     found: Any = None
+    defined = re.compile(rf"^class {re.escape(wanted.name)}\b", re.MULTILINE)
     sys.path.insert(0, str(wanted.folder))
     for file in sorted(wanted.folder.rglob("*.py")):
-        if f"class {wanted.name}" in file.read_text(encoding="utf-8"):
+        if defined.search(file.read_text(encoding="utf-8", errors="replace")):
             found = getattr(_module(file.stem, str(file)), wanted.name, None)
             break
     if not (isinstance(found, type) and issubclass(found, StockTrainer)):
