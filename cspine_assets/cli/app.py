@@ -61,23 +61,25 @@ def common(
     """Take the options that belong to no command."""
 
 
-app.command()(demo.demo)
-app.command()(materialize.materialize)
-app.command()(sql.sql)
-app.command()(publications.publications)
-app.command()(convert.convert)
-app.command()(predict.predict)
-app.command()(score.score)
-app.command()(compare.compare)
-app.command()(prediction.prediction)
-app.add_typer(model.model, name="model")
-app.command()(phantom.phantom)
-app.command()(download.download)
-app.command()(doctor.doctor)
-app.command()(dev.dev)
-app.command()(up.up)
-app.command()(training.training)
-app.command()(devices.devices)
+# the help lists them so: what a person wants, and under it the commands
+_STUDY, _LOOK, _SINGLE, _MODELS = "Make the study", "Look at it", "Scans and masks of your own", "Models"
+app.command(rich_help_panel=_STUDY)(demo.demo)
+app.command(rich_help_panel=_STUDY)(doctor.doctor)
+app.command(rich_help_panel=_STUDY)(download.download)
+app.command(rich_help_panel=_STUDY)(materialize.materialize)
+app.command(rich_help_panel=_STUDY)(phantom.phantom)
+app.command(rich_help_panel=_LOOK)(dev.dev)
+app.command(rich_help_panel=_LOOK)(up.up)
+app.command(rich_help_panel=_LOOK)(sql.sql)
+app.command(rich_help_panel=_LOOK)(publications.publications)
+app.command(rich_help_panel=_SINGLE)(convert.convert)
+app.command(rich_help_panel=_SINGLE)(predict.predict)
+app.command(rich_help_panel=_SINGLE)(score.score)
+app.command(rich_help_panel=_SINGLE)(compare.compare)
+app.command(rich_help_panel=_MODELS)(training.training)
+app.command(rich_help_panel=_MODELS)(devices.devices)
+app.command(rich_help_panel=_MODELS)(prediction.prediction)
+app.add_typer(model.model, name="model", rich_help_panel=_MODELS)
 
 
 def main() -> None:
