@@ -50,17 +50,28 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "demographics",
         "Patients",
         "Counts of patients with at least one exam in the part; ages are those at the index event, over patients whose "
-        "age is not withheld.",
+        "age is not withheld. Counts under five are not shown, nor is the next larger one where it would tell the only "
+        "one that is not.",
         """
-        select variable, value,
-               max(case when grouped_by = 'all' then shown end) as all_patients,
-               max(case when group_value = 'development' then shown end) as development,
-               max(case when group_value = 'test' then shown end) as test
-        from (select variable, value, grouped_by, group_value,
-                     case when mean is null then printf('%d (%.0f %%)', patient_count, 100 * share)
-                          else printf('%.1f ± %.1f', mean, sd_sample) end as shown
-              from cohort.demographics where grouped_by in ('all', 'part'))
-        group by all order by variable, value
+        with cells as (
+          select variable, value, group_value as part, patient_count as patients, share, mean, sd_sample,
+                 patient_count between 1 and 4 as is_small
+          from cohort.demographics where grouped_by in ('all', 'part')
+        ), placed as (
+          select *, count(*) filter (where is_small) over column_of_variable = 1 and row_number() over (
+                      column_of_variable order by not is_small, patients = 0, patients, value) = 2 as tells_the_small
+          from cells window column_of_variable as (partition by variable, part)
+        ), shown as (
+          select variable, value, part,
+                 case when is_small then '< 5' when tells_the_small then 'withheld'
+                      when mean is null then printf('%d (%.0f %%)', patients, 100 * share)
+                      else printf('%.1f ± %.1f', mean, sd_sample) end as shown
+          from placed
+        )
+        select variable, value, max(shown) filter (where part = 'all') as all_patients,
+               max(shown) filter (where part = 'development') as development,
+               max(shown) filter (where part = 'test') as test
+        from shown group by all order by variable, value
         """,
     ),
     Section(

@@ -8,10 +8,11 @@ from cspine_assets.domain.report.page import DEMO_WARNING, write_report
 from cspine_assets.domain.report.sections import SECTIONS
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.catalog import all_tables
-from cspine_assets.domain.tables.cohort import Splits
+from cspine_assets.domain.tables.cohort import Demographics, Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, LevelMetrics, SummaryOnTest
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
+from cspine_assets.domain.warehouse.read import query
 
 PATIENT, EXAM = "593973-000007", "593973-000007_Study-MR-1_Series-1"
 
@@ -113,3 +114,53 @@ def test_without_a_database_nothing_is_written(tmp_path):
     with pytest.raises(HomeError):
         write_report(tmp_path / "none.duckdb", tmp_path / "study.html", profile="full")
     assert not (tmp_path / "study.html").exists()
+
+
+def test_small_counts_of_patients_are_not_shown_nor_those_that_would_tell_them(tmp_path):
+    counts = {
+        ("development", "race", "White"): 40,
+        ("development", "race", "Black"): 21,
+        ("development", "race", "Asian"): 6,
+        ("development", "race", "Other"): 3,  # alone under five: told by the total and the other three
+        ("development", "sex", "Female"): 36,
+        ("development", "sex", "Male"): 34,
+        ("test", "race", "White"): 17,
+        ("test", "race", "Black"): 2,
+        ("test", "race", "Asian"): 1,
+        ("test", "sex", "Female"): 20,
+        ("test", "sex", "Male"): 0,
+    }
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    frames[Demographics] = pd.concat(
+        [
+            row(
+                Demographics,
+                grouped_by="part",
+                group_value=part,
+                variable=variable,
+                value=value,
+                patient_count=count,
+                mean=None,
+                sd_sample=None,
+            )
+            for (part, variable, value), count in counts.items()
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    section = next(section for section in SECTIONS if section.name == "demographics")
+    shown = query(tmp_path / "cspine.duckdb", section.statement).set_index(["variable", "value"])
+    assert shown["development"].str.split(" ").str[0].to_dict() == {
+        ("race", "Asian"): "withheld",
+        ("race", "Black"): "21",
+        ("race", "Other"): "<",
+        ("race", "White"): "40",
+        ("sex", "Female"): "36",
+        ("sex", "Male"): "34",
+    }
+    assert shown["test"].dropna().to_dict() == {
+        ("race", "Asian"): "< 5",
+        ("race", "Black"): "< 5",
+        ("race", "White"): "17 (50 %)",
+        ("sex", "Female"): "20 (50 %)",
+        ("sex", "Male"): "0 (50 %)",
+    }
