@@ -17,7 +17,6 @@ from itertools import groupby
 from pathlib import Path
 
 import dagster as dg
-import psutil
 
 from cspine_assets.defs.conditions import is_watched
 from cspine_assets.defs.fingerprints import Fingerprints
@@ -40,7 +39,7 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.housekeeping import tidy
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
-from cspine_assets.domain.workers import each_in_workers
+from cspine_assets.domain.workers import each_in_workers, is_alive
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 MAX_RETRIES_TAG = "dagster/max_retries"
@@ -202,7 +201,7 @@ def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> 
         host, _, pid = run.tags.get(DRIVER_TAG, "").rpartition(":")
         if host != socket.gethostname():
             continue
-        if not psutil.pid_exists(int(pid)) or (also_own and int(pid) == os.getpid()):
+        if not is_alive(int(pid)) or (also_own and int(pid) == os.getpid()):
             instance.report_run_failed(run, "Its driver was ended before the run was over; what was written stands.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)

@@ -20,11 +20,23 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
+import psutil
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 EXIT_GRACE_S = 5.0
 """A worker that has nothing left to do ends within milliseconds; one that does not is killed."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine still runs; one that is dead and of which nobody takes note does not."""
+    if not psutil.pid_exists(pid):
+        return False
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # gone by now, or another user's whom the system hides
+        return psutil.pid_exists(pid)
 
 
 def each_in_workers(

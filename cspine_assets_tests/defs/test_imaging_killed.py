@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import asset_key
@@ -18,6 +20,7 @@ from cspine_assets.domain.imaging.compression import read_nifti_bytes
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.imaging import Volumes
+from cspine_assets_tests.end_to_end.conftest import alive, within
 
 PATIENTS, FEW = 90, 12
 DRIVE = """
@@ -63,10 +66,12 @@ def test_a_killed_range_run_is_picked_up(tmp_path: Path):
         while len(finished(home)) < PATIENTS // 6 and driver.poll() is None and time.monotonic() < end:
             time.sleep(0.005)
         assert driver.poll() is None, "the run was over before it could be killed"
+        workers = psutil.Process(driver.pid).children(recursive=True)
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    time.sleep(2)  # its workers notice within a second
+    assert workers
+    assert within(60, lambda: not any(map(alive, workers)))
 
     before = finished(home)
     assert PATIENTS // 6 <= len(before) < PATIENTS

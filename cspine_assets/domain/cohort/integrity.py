@@ -14,7 +14,6 @@ import pandas as pd
 
 from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
 from cspine_assets.domain.cohort.published import compare_with_published, recognize_release
-from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import Integrity
 
@@ -353,17 +352,6 @@ def summarize(tables: CohortTables, findings: pd.DataFrame) -> pd.DataFrame:
         for check in CHECKS
     ]
     return validate(Integrity, pd.DataFrame(rows))
-
-
-def require_no_blocking(findings: pd.DataFrame) -> None:
-    """Refuses to go on where a finding blocks.
-
-    Raises:
-        TableError: Findings that block are there; the first and their number are named.
-    """
-    blocking = findings[findings["severity"] == "blocks"]
-    if len(blocking):
-        raise TableError(f"{len(blocking)} finding(s) block; the first: {blocking['message'].iloc[0]}.")
 
 
 def _text(value: object) -> str | None:

@@ -77,22 +77,6 @@ class Source:
         files = chain(self.images.values(), self.masks.values(), *self.series.values())
         return any(file.member is not None for file in files)
 
-    def image_file(self, name: str) -> SourceFile:
-        """Returns the shipped scan of this file name.
-
-        Raises:
-            SourceError: There is none.
-        """
-        return self._shipped(self.images, name, "scan", "annotation")
-
-    def mask_file(self, name: str) -> SourceFile:
-        """Returns the shipped mask of this file name.
-
-        Raises:
-            SourceError: There is none.
-        """
-        return self._shipped(self.masks, name, "mask", "segmentation")
-
     def series_archive(self, patient_id: str, study_uid: str, series_uid: str) -> SourceFile:
         """Returns the archive of a series' DICOM instances.
 
@@ -109,15 +93,6 @@ class Source:
             f"patient {patient_id}: expected {wanted} in {self.folder}, found {found}. "
             "Download the part imaging_files, or this archive, again."
         )
-
-    def _shipped(self, files: Mapping[str, SourceFile], name: str, kind: str, part: str) -> SourceFile:
-        found = files.get(name)
-        if found is None:
-            raise SourceError(
-                f"{name}: expected this {kind} in {self.folder}, found {len(files)} other {kind}s. "
-                f"Download the part {part}, or this file, again."
-            )
-        return found
 
 
 @dataclass

@@ -17,6 +17,8 @@ from typing import Final
 
 import psutil
 
+from cspine_assets.domain.workers import is_alive
+
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders in it are made by tempfile, for their owner alone
 """Files that Linux keeps in memory."""
 
@@ -76,4 +78,4 @@ def _host_prefix() -> str:
 
 def _owner_is_gone(folder: Path) -> bool:
     owner = folder.name.removeprefix(_host_prefix()).split("-")[0]
-    return owner.isdigit() and not psutil.pid_exists(int(owner))
+    return owner.isdigit() and not is_alive(int(owner))

@@ -1,9 +1,5 @@
-import pandas as pd
 import pytest
 
-from cspine_assets.domain.cohort.findings import Finding, findings_frame
-from cspine_assets.domain.cohort.integrity import require_no_blocking
-from cspine_assets.domain.errors import TableError
 from cspine_assets_tests.domain.cohort.whole_cohort import examine_folder
 
 FIRST = "593973-000001_Study-MR-1_Series-1"
@@ -53,12 +49,3 @@ def test_a_part_that_was_not_downloaded_is_one_finding(download, find):
 
     found = find(spoil)
     assert found[["check_name", "severity", "subject"]].to_numpy().tolist() == [["files_present", "warns", "all"]]
-
-
-def test_findings_that_block_can_be_refused():
-    blocking = findings_frame(
-        [Finding("orphans", "warns", "t", "a", "m"), Finding("files_present", "blocks", "t", "b", "n")]
-    )
-    with pytest.raises(TableError, match=r"1 finding\(s\) block; the first: n"):
-        require_no_blocking(blocking)
-    require_no_blocking(pd.DataFrame(blocking.head(1)))

@@ -39,7 +39,7 @@ def test_archives_are_read_without_being_extracted(download, tmp_path):
     assert (extracted.in_archives, source.in_archives) == (False, True)
     assert set(source.images) == set(extracted.images)
     assert set(source.series) == set(extracted.series)
-    copy = source.mask_file(f"{STEM}_SEG.nii.gz").materialize(tmp_path / "scratch")
+    copy = source.masks[f"{STEM}_SEG.nii.gz"].materialize(tmp_path / "scratch")
     assert copy.read_text() == f"{STEM}_SEG.nii.gz"
 
 
@@ -100,11 +100,6 @@ def test_a_damaged_archive_is_named(download, tmp_path):
     (folder / "DukeCSpineSeg_annotation.zip").write_bytes(b"PK no zip")
     with pytest.raises(SourceError, match=r"DukeCSpineSeg_annotation\.zip: expected a whole zip archive"):
         find_source(folder)
-
-
-def test_a_missing_mask_is_named(download, tmp_path):
-    with pytest.raises(SourceError, match=r"nobody_SEG\.nii\.gz: expected this mask"):
-        find_source(download.write(tmp_path)).mask_file("nobody_SEG.nii.gz")
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from cspine_assets.domain.errors import ConversionError
@@ -101,10 +102,16 @@ def test_memory_is_left_alone_where_there_is_none_or_too_little(memory, monkeypa
 
 def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(memory, tmp_path):
     with scratch_folder(tmp_path / "scratch") as mine, memory_folder() as in_memory:
-        gone = subprocess.Popen([sys.executable, "-c", ""])
-        gone.wait()
+        gone, unnoticed = (subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) for _ in range(2))
+        gone.communicate()
+        assert unnoticed.stdout is not None
+        unnoticed.stdout.read()  # dead once this ends, and until somebody waits for it a zombie
+        while psutil.Process(unnoticed.pid).status() != psutil.STATUS_ZOMBIE:
+            pass
         stale = [
-            place.with_name(place.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")) for place in (mine, in_memory)
+            place.with_name(place.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
+            for place in (mine, in_memory)
+            for process in (gone, unnoticed)
         ]
         for folder in stale:
             folder.mkdir()
@@ -112,6 +119,7 @@ def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(m
         assert mine.exists()
         assert in_memory.exists()
         assert not any(folder.exists() for folder in stale)
+        unnoticed.wait()
 
 
 def test_a_full_disk_is_no_damaged_archive(monkeypatch, tmp_path):
