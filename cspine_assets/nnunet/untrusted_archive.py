@@ -6,10 +6,12 @@ Change this file when another trick of zips has to be met. What an unpacked mode
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import stat
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -124,10 +126,24 @@ def extracted(opened: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, arch
     target = folder.joinpath(*PurePosixPath(info.filename).parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    with opened.open(info) as source, target.open("xb") as sink:
-        while block := source.read(1 << 20):
+    with target.open("xb") as sink:
+        for block in _blocks(opened, info):
             written += len(block)
             if written > info.file_size:
                 raise ModelError(f"{archive}: {info.filename} holds more than it says. It is not unpacked.")
             sink.write(block)
     return fingerprint_file(target)
+
+
+def _blocks(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Yields an entry piece by piece.
+
+    Raises:
+        BadZipFile: It is damaged, in whatever way it is packed; deflate and stored entries raise what zipfile raises.
+    """
+    try:
+        with opened.open(info) as source:
+            while block := source.read(1 << 20):
+                yield block
+    except (OSError, lzma.LZMAError) as error:
+        raise zipfile.BadZipFile(f"{info.filename}: {error}") from error

@@ -249,6 +249,22 @@ def test_torn_content_is_noticed(archive, place):
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_content_that_is_torn_is_noticed_however_it_is_packed(archive, place, tmp_path, packed):
+    again = tmp_path / "again.zip"
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(again, "w", packed) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+        checkpoint = next(info for info in target.infolist() if info.filename.endswith("checkpoint_final.pth"))
+    content = bytearray(again.read_bytes())
+    start = checkpoint.header_offset + len(checkpoint.FileHeader()) + 12
+    content[start : start + 8] = b"\xff" * 8
+    again.write_bytes(content)
+    with pytest.raises(ModelError, match="expected a whole zip"):
+        import_archive(again, place, name="theirs", trust=True)
+    assert list(place.iterdir()) == []
+
+
 @pytest.mark.parametrize(("limit", "most"), [("MOST_BYTES", 1000), ("MOST_ENTRIES", 3), ("MOST_TEXT_BYTES", 1)])
 def test_an_archive_beyond_the_limits_is_refused(archive, place, monkeypatch, limit, most):
     monkeypatch.setattr(untrusted_archive, limit, most)
