@@ -24,7 +24,7 @@ from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.rows import relative_to_home
 from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import Masks
-from cspine_assets.domain.volume import Geometry, Volume, read_volume
+from cspine_assets.domain.volume import Geometry, Volume, read_volume, view_volume
 
 MOST_LABELS_NAMED = 12
 """A mask of intensities holds thousands of values; so many are named in a reason."""
@@ -142,7 +142,10 @@ def mask_rows(findings: Iterable[MaskFindings], home: Path) -> pd.DataFrame:
 
 
 def _read(content: bytes, mask_path: Path, exam_id: str) -> Volume:
-    """Reads a mask from its inflated bytes, voxels in memory."""
+    """Reads a mask from its inflated bytes; one of no plain kind lies on the disk for that moment."""
+    plain = view_volume(content)
+    if plain is not None:
+        return plain
     with tempfile.TemporaryDirectory(prefix="mask-") as folder:
         file = Path(folder) / "mask.nii"
         file.write_bytes(content)

@@ -156,3 +156,11 @@ def test_a_picture_that_cannot_be_drawn_costs_its_exam_and_no_other(tmp_path):
     assert "first: unexpected ValueError in test_mask_checks.py" in first.findings.reason
     assert "Doe" not in first.findings.reason
     assert (second.findings.is_ok, second.picture) == (True, b"png")
+
+
+@pytest.mark.parametrize("stored", ["u1", "<i2", ">i2", "<f4", "<f8"])
+def test_a_usual_mask_is_never_laid_out_on_the_disk(stored, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cspine_assets.domain.imaging.masks.tempfile.TemporaryDirectory", None)
+    found = look(tmp_path, drawn().astype(stored))
+    assert (found.cause, found.labels, found.stored_type) == (None, (0, 1, 2), np.dtype(stored).name)
+    assert found.counts[Structure.VERTEBRAL_BODY].voxels == 54
