@@ -51,7 +51,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "Patients",
         "Counts of patients with at least one exam in the part; ages are those at the index event, over patients whose "
         "age is not withheld. Counts under five are not shown, nor is the next larger one where it would tell the only "
-        "one that is not.",
+        "one that is not, nor the other part's where the two and all patients would.",
         """
         with cells as (
           select variable, value, group_value as part, patient_count as patients, share, mean, sd_sample,
@@ -61,9 +61,21 @@ SECTIONS: Final[tuple[Section, ...]] = (
           select *, count(*) filter (where is_small) over column_of_variable = 1 and row_number() over (
                       column_of_variable order by not is_small, patients = 0, patients, value) = 2 as tells_the_small
           from cells window column_of_variable as (partition by variable, part)
+        ), rows_told as (
+          -- all patients less those of the part that is shown would tell the other, but for less than five elsewhere
+          select variable, value, sum(patients) filter (where part = 'all') as everybody,
+                 bool_or(is_small and part <> 'all')
+                   and everybody - sum(patients) filter (where part in ('development', 'test')) < 5 as is_told
+          from cells where mean is null group by variable, value
+        ), withheld_rows as (
+          -- one such row alone is told by the totals of the parts: another one goes with it
+          select variable, value from rows_told
+          qualify is_told or (count(*) filter (where is_told) over (partition by variable) = 1 and row_number() over (
+                    partition by variable order by not coalesce(is_told, false), everybody = 0, everybody, value) = 2)
         ), shown as (
           select variable, value, part,
                  case when is_small then '< 5' when tells_the_small then 'withheld'
+                      when part <> 'all' and (variable, value) in (from withheld_rows) then 'withheld'
                       when mean is null then printf('%d (%.0f %%)', patients, 100 * share)
                       else printf('%.1f ± %.1f', mean, sd_sample) end as shown
           from placed

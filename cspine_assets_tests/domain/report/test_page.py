@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -116,6 +117,29 @@ def test_without_a_database_nothing_is_written(tmp_path):
     assert not (tmp_path / "study.html").exists()
 
 
+def demographics_shown(folder: Path, counts: dict[tuple[str, str, str], int]) -> pd.DataFrame:
+    """Returns the section of patients of a database with these counts by part, variable and value."""
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    frames[Demographics] = pd.concat(
+        [
+            row(
+                Demographics,
+                grouped_by="all" if part == "all" else "part",
+                group_value=part,
+                variable=variable,
+                value=value,
+                patient_count=count,
+                mean=None,
+                sd_sample=None,
+            )
+            for (part, variable, value), count in counts.items()
+        ]
+    )
+    publish_database(frames, folder / "cspine.duckdb")
+    section = next(section for section in SECTIONS if section.name == "demographics")
+    return query(folder / "cspine.duckdb", section.statement).set_index(["variable", "value"])
+
+
 def test_small_counts_of_patients_are_not_shown_nor_those_that_would_tell_them(tmp_path):
     counts = {
         ("development", "race", "White"): 40,
@@ -130,25 +154,7 @@ def test_small_counts_of_patients_are_not_shown_nor_those_that_would_tell_them(t
         ("test", "sex", "Female"): 20,
         ("test", "sex", "Male"): 0,
     }
-    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
-    frames[Demographics] = pd.concat(
-        [
-            row(
-                Demographics,
-                grouped_by="part",
-                group_value=part,
-                variable=variable,
-                value=value,
-                patient_count=count,
-                mean=None,
-                sd_sample=None,
-            )
-            for (part, variable, value), count in counts.items()
-        ]
-    )
-    publish_database(frames, tmp_path / "cspine.duckdb")
-    section = next(section for section in SECTIONS if section.name == "demographics")
-    shown = query(tmp_path / "cspine.duckdb", section.statement).set_index(["variable", "value"])
+    shown = demographics_shown(tmp_path, counts)
     assert shown["development"].str.split(" ").str[0].to_dict() == {
         ("race", "Asian"): "withheld",
         ("race", "Black"): "21",
@@ -164,3 +170,18 @@ def test_small_counts_of_patients_are_not_shown_nor_those_that_would_tell_them(t
         ("sex", "Female"): "20 (50 %)",
         ("sex", "Male"): "0 (50 %)",
     }
+
+
+@pytest.mark.parametrize("unannotated", [0, 2, 100])
+def test_a_small_count_is_not_told_by_all_patients_and_the_other_part(tmp_path, unannotated):
+    parts = {"development": {"Female": 25, "Male": 20, "Other": 7}, "test": {"Female": 15, "Male": 10, "Other": 2}}
+    parts["unannotated"] = {"Other": unannotated} if unannotated else {}
+    values = ("Female", "Male", "Other")
+    parts["all"] = {value: sum(part.get(value, 0) for part in parts.values()) for value in values}
+    counts = {(part, "sex", value): count for part, of_part in parts.items() for value, count in of_part.items()}
+    shown = demographics_shown(tmp_path, counts).droplevel("variable").map(lambda text: text.split(" (")[0])
+    assert shown["all_patients"].to_dict() == {value: str(count) for value, count in parts["all"].items()}
+    assert shown["test"].to_dict() == {"Female": "15", "Male": "withheld", "Other": "< 5"}
+    told = {"Female": "25", "Male": "20", "Other": "7"}
+    withheld = told | {"Male": "withheld", "Other": "withheld"}
+    assert shown["development"].to_dict() == (told if unannotated == 100 else withheld)
