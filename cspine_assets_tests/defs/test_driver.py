@@ -196,6 +196,24 @@ def test_the_checks_look_at_what_stands_although_a_patient_failed(
     assert set(results.values()) == {"SUCCEEDED"}, results
 
 
+def test_patients_who_are_scattered_are_a_run_each_and_all_are_checked_once(home: Home, instance: dg.DagsterInstance):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    scattered = sorted(instance.get_dynamic_partitions("patient"))[::2]
+    for patient_id in scattered:
+        home.lake.remove(Volumes, patient_id)
+    check = dg.AssetCheckKey(asset_key(Volumes), "schema")
+    runs, looks = instance.get_runs_count(), len(history_of(instance, check))
+
+    again = made(materialize(home, instance=instance, schemas=("imaging",)))
+    assert again["imaging.volumes"] == len(scattered) > 1
+    assert instance.get_runs_count() - runs >= len(scattered)
+    assert len(history_of(instance, check)) == looks + 1
+
+
+def history_of(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> list[object]:
+    return list(instance.event_log_storage.get_asset_check_execution_history(check, limit=100))
+
+
 def test_a_blocking_check_that_fails_ends_the_work_although_a_patient_failed_too(
     home: Home, instance: dg.DagsterInstance, own_download: Path
 ):
