@@ -24,7 +24,7 @@ from cspine_assets.defs.io import MadePatient, asset_key, patient_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import told
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
-from cspine_assets.domain.errors import ConversionError, SourceError
+from cspine_assets.domain.errors import ConversionError, SourceError, unexpected_reason
 from cspine_assets.domain.imaging.batch import each_converted
 from cspine_assets.domain.imaging.conversion import ConversionTask
 from cspine_assets.domain.imaging.mask_batch import CheckedMask, MaskTask, each_checked
@@ -176,6 +176,8 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
                         scanned.append(Scanned(request, opened.findings))
                     except ConversionError as error:
                         reasons.append(str(error))
+                    except Exception as error:  # noqa: BLE001 - a hostile header, and a whole cohort waits
+                        reasons.append(unexpected_reason(request.exam_id, error))
         frame = header_finding_rows(scanned)
         yield MadePatient(patient_id, frame, {"places": len(frame)}, "; ".join(reasons) or None)
 

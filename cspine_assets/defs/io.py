@@ -18,7 +18,7 @@ from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, i
 from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, ranges_remembered, trainings
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.versions import version_tags
-from cspine_assets.domain.errors import CSpineError, TableError
+from cspine_assets.domain.errors import CSpineError, TableError, unexpected_reason
 from cspine_assets.domain.lake import Stamp
 from cspine_assets.domain.tables.base import Table, arrow_schema
 
@@ -271,8 +271,10 @@ def _make_patients(context: dg.AssetExecutionContext, study: Study, described: D
             if made.failure is not None:
                 failures[made.patient_id] = made.failure
     except Exception as error:  # noqa: BLE001 - the patients who are done stay done, whatever ended the others
-        context.log.error("".join(traceback.format_exception(error)))
-        failures |= {key: f"the run ended before: {error}" for key in todo if key not in stamps}
+        # where, and not what: the message of an error that nobody foresaw may quote a header
+        context.log.error("".join(traceback.format_tb(error.__traceback__)))
+        why = str(error) if isinstance(error, CSpineError) else unexpected_reason(described.table.full_name(), error)
+        failures |= {key: f"the run ended before: {why}" for key in todo if key not in stamps}
     failures |= {key: "nothing was made and no reason was given" for key in keys if key not in {*stamps, *failures}}
     _record_patients(context, [key for key in keys if key not in failures], stamps, metadata, failures)
 

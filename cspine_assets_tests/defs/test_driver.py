@@ -18,6 +18,7 @@ from cspine_assets.defs.stages import Order, in_order, loaded_definitions
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.rows import volume_rows
 from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
@@ -102,7 +103,7 @@ def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInsta
     assert fingerprint_file(path) == before
 
 
-def test_rows_that_do_not_fit_their_table_cost_their_patient_and_no_other(
+def test_what_nobody_foresaw_of_one_patient_costs_that_patient_and_no_other(
     home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
     materialize(home, instance=instance, schemas=("midrc", "cohort"))
@@ -113,11 +114,38 @@ def test_rows_that_do_not_fit_their_table_cost_their_patient_and_no_other(
         frame = volume_rows(outcomes, root)
         return frame.assign(status="in between") if bad in set(frame["patient_id"]) else frame
 
+    name = "^".join(("Doe", "Jane"))  # not as it stands here: a traceback shows lines of code
+
+    def opened(request, source, folder):
+        if request.patient_id == bad:
+            raise ZeroDivisionError(name)
+        return open_series(request, source, folder)
+
+    monkeypatch.setattr("cspine_assets.defs.imaging.open_series", opened)
+    (report,) = carry_out(Order(frozenset({HeaderFindings})), home, instance=instance)
+    (line,) = report.failures
+    assert f"1 of {len(everybody)} patients stay missing: {bad}" in line
+    assert "unexpected ZeroDivisionError in test_driver.py" in line
+    assert name not in line
+    assert standing(instance, HeaderFindings) == set(everybody) - {bad}
+
     monkeypatch.setattr("cspine_assets.defs.imaging.volume_rows", rows)
     (report,) = carry_out(Order(frozenset({Volumes})), home, instance=instance)
     (line,) = report.failures
     assert f"1 of {len(everybody)} patients stay missing: {bad}: table imaging.volumes does not fit" in line
     assert standing(instance, Volumes) == set(everybody) - {bad}
+
+    def ended(*_, **__):
+        raise ZeroDivisionError(name)
+
+    monkeypatch.setattr("cspine_assets.defs.imaging.each_converted", ended)
+    (report,) = carry_out(Order(frozenset({Volumes}), force=True), home, instance=instance)
+    (line,) = report.failures
+    assert "the run ended before: imaging.volumes: unexpected ZeroDivisionError in test_driver.py" in line
+    records = [record for run in instance.get_runs() for record in instance.get_records_for_run(run.run_id).records]
+    logged = [record.event_log_entry for record in records]
+    assert any("each_converted" in entry.user_message for entry in logged)
+    assert not any(name in entry.to_json() for entry in logged)
 
 
 def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
