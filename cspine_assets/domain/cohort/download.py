@@ -78,7 +78,8 @@ def read_manifest(path: Path) -> tuple[ManifestEntry, ...]:
     """Reads a manifest: a JSON array of object_id, file_name, file_size, md5sum and commons_url.
 
     Raises:
-        SourceError: It cannot be read, an entry lacks its identifier, name or MD5, or two files have one place.
+        SourceError: It cannot be read, an entry lacks its identifier, name or MD5 or has a size that is none, or two
+            files have one place.
     """
     try:
         records = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -106,14 +107,21 @@ def _entry(path: Path, record: dict[str, Any]) -> ManifestEntry:
     name = PurePosixPath(str(record["file_name"]))
     if name.is_absolute() or ".." in name.parts:
         raise SourceError(f"{path}: expected file names below the download's folder, got {name}.")
-    size = record.get("file_size")
     return ManifestEntry(
         object_id=str(record["object_id"]),
         file_name=str(name),
-        size_bytes=int(size) if size is not None else None,
+        size_bytes=_size(path, name, record.get("file_size")),
         md5=str(record["md5sum"]).lower(),
         commons=str(record["commons_url"]) if record.get("commons_url") else None,
     )
+
+
+def _size(path: Path, name: PurePosixPath, size: object) -> int | None:
+    if size is None:
+        return None
+    if not str(size).isdecimal():
+        raise SourceError(f"{path}: expected the file_size of {name} in bytes, got {size!r}. Export it again.")
+    return int(str(size))
 
 
 def download(
@@ -176,7 +184,7 @@ def _try_once(entry: ManifestEntry, path: Path, address: str) -> None:
             if answer.status_code != requests.codes.ok:
                 raise Refused(f"the store answered {answer.status_code}", final=answer.status_code == 404)
             with written_aside(path) as aside:
-                came = _write(aside, answer.iter_content(_BLOCK))
+                came = _write(aside, answer.iter_content(_BLOCK), entry.size_bytes)
                 if entry.size_bytes is not None and came.size_bytes != entry.size_bytes:
                     raise Refused(f"expected {entry.size_bytes} bytes, got {came.size_bytes}")
                 if came.md5 != entry.md5:
@@ -194,10 +202,13 @@ class _Written:
     md5: str
 
 
-def _write(path: Path, blocks: Iterable[bytes]) -> _Written:
+def _write(path: Path, blocks: Iterable[bytes], expected_bytes: int | None) -> _Written:
+    """Writes what comes; a body that goes on beyond what was promised would fill the disk."""
     digest, size = hashlib.md5(usedforsecurity=False), 0
     with path.open("wb") as stream:
         for block in blocks:
             digest.update(block)
             size += stream.write(block)
+            if expected_bytes is not None and size > expected_bytes:
+                raise Refused(f"expected {expected_bytes} bytes, got more: it was given up after {size}")
     return _Written(size, digest.hexdigest())

@@ -25,7 +25,8 @@ class Commons:
 
     Attributes:
         objects: Content by object id.
-        faults: Faults by object id, each used once, in order: expired, short, altered, forbidden, unknown, broken.
+        faults: Faults by object id, each used once, in order: expired, short, long, altered, forbidden, unknown or
+            broken.
         asked: Paths that were asked for, in order.
     """
 
@@ -98,13 +99,15 @@ def serve(commons: Commons) -> ThreadingHTTPServer:
 
         def _store(self, object_id: str):
             content = commons.objects[object_id]
-            fault = commons.next_fault(object_id, "expired", "short", "altered", "broken")
+            fault = commons.next_fault(object_id, "expired", "short", "long", "altered", "broken")
             if fault == "expired":
                 return self._send(403, f"<Error>Request has expired {self.path}</Error>".encode())
             if fault == "broken":
                 return self._send(500, b"")
             if fault == "short":
                 return self._send(200, content[:-3], len(content))
+            if fault == "long":
+                return self._send(200, content + bytes(5 << 20))
             if fault == "altered":
                 return self._send(200, content[:-1] + b"?")
             return self._send(200, content)

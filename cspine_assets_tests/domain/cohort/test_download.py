@@ -88,7 +88,7 @@ def test_a_damaged_file_is_fetched_again_alone(fetch, tmp_path):
     assert held(tmp_path / "out") == WHOLE
 
 
-@pytest.mark.parametrize("fault", ["expired", "short", "altered", "broken"])
+@pytest.mark.parametrize("fault", ["expired", "short", "long", "altered", "broken"])
 def test_a_passing_fault_is_overcome_with_a_fresh_address(fetch, commons, tmp_path, fault):
     commons.faults["dg.TEST/beta"] = [fault]
     report = fetch()
@@ -104,6 +104,7 @@ def test_a_passing_fault_is_overcome_with_a_fresh_address(fetch, commons, tmp_pa
         (["expired"] * 9, "expired or is refused"),
         (["altered"] * 9, "expected MD5"),
         (["short"] * 9, "connection failed|expected 4000 bytes"),
+        (["long"] * 9, "expected 4000 bytes, got more: it was given up after 1048576"),
         (["forbidden"] * 9, "data use agreement"),
         (["broken"] * 9, "answered 500"),
     ],
@@ -183,6 +184,7 @@ def test_the_command_fetches_a_manifest_and_ends_badly_when_a_file_is_missing(ge
         ("{", "cannot be read"),
         ("{}", "a JSON array"),
         ('[{"object_id": "a", "file_name": "b"}]', "expected md5sum"),
+        ('[{"object_id": "a", "file_name": "b", "md5sum": "c", "file_size": "2 MB"}]', "file_size.*b.*'2 MB'"),
         ('[{"object_id": "a", "file_name": "../b", "md5sum": "c"}]', "below the download"),
         ('[{"object_id": "a", "file_name": "/b", "md5sum": "c"}]', "below the download"),
         (
