@@ -34,12 +34,17 @@ def compare(
     of the median difference, corrected over the structures by Holm; beside it the published study's unpaired one.
     Cases that only one file has are named, and compared with nothing.
     """
+    from cspine_assets.cli.places import check_file_place
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.evaluation.score_pairs import compare_files
     from cspine_assets.domain.files import write_text
 
-    if out is not None and out.suffix.lower() != ".json":
-        raise CSpineError(f"--out {out}: expected a name ending in .json.")
+    if out is not None:
+        if out.suffix.lower() != ".json":
+            raise CSpineError(f"--out {out}: expected a name ending in .json.")
+        if out.resolve() in (a.resolve(), b.resolve()):
+            raise CSpineError(f"--out {out}: expected another file than those compared, it would be written over.")
+        check_file_place(out, option="--out")
     found = compare_files(a, b, metric=metric, key=key)
     typer.echo("\n".join([f"{metric}: a is {a}, b is {b}", *comparison_lines(found), *_left_out(found), LEGEND]))
     if out is not None:

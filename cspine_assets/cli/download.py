@@ -28,12 +28,12 @@ def download(
     from cspine_assets.domain.cohort.download import read_manifest
     from cspine_assets.domain.cohort.signing import gen3_signer
     from cspine_assets.domain.errors import SourceError
-    from cspine_assets.domain.home import ensure_writable
+    from cspine_assets.domain.files import require_writable
 
     console = Console()
     entries = read_manifest(manifest)
     sign = gen3_signer(credentials, endpoint or _commons(entries))
-    ensure_writable(out)
+    require_writable(out, remedy="Choose another --out.")
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(f"{len(entries)} files", total=sum(entry.size_bytes or 0 for entry in entries))

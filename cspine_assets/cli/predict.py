@@ -73,8 +73,9 @@ def predict(
 
 def _check_out(scan: Path, out: Path, *, many: bool) -> None:
     """Refuses a place that the result cannot take, before anything is predicted."""
+    from cspine_assets.cli.places import check_file_place
     from cspine_assets.domain.errors import CSpineError
-    from cspine_assets.domain.home import ensure_writable
+    from cspine_assets.domain.files import require_writable
 
     if many and (out.name.endswith(NIFTI_ENDINGS) or out.is_file()):
         raise CSpineError(f"--out {out}: {scan} is a folder of scans, expected a folder for their masks.")
@@ -82,7 +83,10 @@ def _check_out(scan: Path, out: Path, *, many: bool) -> None:
         raise CSpineError(f"--out {out}: expected a name ending in .nii.gz or .nii.")
     if out.exists() and out.samefile(scan):
         raise CSpineError(f"--out {out}: expected another place for the mask than the scan itself.")
-    ensure_writable(out if many else out.parent, remedy="Choose another --out.")
+    if many:
+        require_writable(out, remedy="Choose another --out.")
+    else:
+        check_file_place(out, option="--out")
 
 
 def _predict_one(study: Study, applied: Application, scan: Path, out: Path, console: Console) -> None:

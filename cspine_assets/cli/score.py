@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from cspine_assets.domain.anatomy import Structure
+    from cspine_assets.domain.evaluation.folder_score import CaseScore
 
 
 class MetricChoice(StrEnum):
@@ -58,16 +59,9 @@ def score(
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.evaluation.folder_score import FAILED, Choice, Metrics, score_cases
     from cspine_assets.domain.evaluation.mask_folders import match_folders
-    from cspine_assets.domain.evaluation.score_file import (
-        level_rows,
-        structure_rows,
-        summary_lines,
-        write_rows,
-        writer_of,
-    )
+    from cspine_assets.domain.evaluation.score_file import level_rows, structure_rows, summary_lines, write_rows
 
-    for path in filter(None, (out, levels)):
-        writer_of(path)
+    _check_places(out, levels)
     choice = Choice(_labels([*(labels or []), *(more_labels or [])]), Metrics(metrics), levels is not None)
     folders = match_folders(reference, prediction)
     _name_strangers(folders.without_reference)
@@ -76,12 +70,27 @@ def score(
     if levels is not None:
         write_rows(levels, level_rows(scores))
     typer.echo("\n".join(summary_lines(scores, choice.metrics)))
+    _name_absent(scores, choice.labels)
     written = " and ".join(str(path) for path in (out, levels) if path)
     typer.echo(f"{written}: {len(scores)} case(s)")
     failed = {score.case_id: score.structures[0].reason for score in scores if score.structures[0].status == FAILED}
     if failed:
         listed = "\n".join(f"  {case_id}: {reason}" for case_id, reason in failed.items())
         raise CSpineError(f"{len(failed)} of {len(scores)} case(s) could not be scored:\n{listed}")
+
+
+def _check_places(out: Path, levels: Path | None) -> None:
+    """Refuses files that cannot be written, or would write one another over, before anything is scored."""
+    from cspine_assets.cli.places import check_file_place
+    from cspine_assets.domain.errors import CSpineError
+    from cspine_assets.domain.evaluation.score_file import writer_of
+
+    for option, path in (("--out", out), ("--levels", levels)):
+        if path is not None:
+            writer_of(path)
+            check_file_place(path, option=option)
+    if levels is not None and levels.resolve() == out.resolve():
+        raise CSpineError(f"--levels {levels}: expected another file than --out, one would be written over.")
 
 
 def _labels(given: Sequence[str]) -> dict[Structure, int]:
@@ -105,3 +114,11 @@ def _name_strangers(names: Sequence[str]) -> None:
     """Says which predictions nothing is compared with."""
     if names:
         typer.echo(f"{len(names)} prediction(s) without a reference, left out: {', '.join(names)}", err=True)
+
+
+def _name_absent(scores: Sequence[CaseScore], labels: Mapping[Structure, int]) -> None:
+    """Says which structure is in no mask at all: its number may be a wrong one."""
+    for structure, label in labels.items():
+        statuses = {row.status for score in scores for row in score.structures if row.structure == structure}
+        if statuses - {"failed"} == {"both_empty"}:
+            typer.echo(f"{structure}: no mask has a voxel of label {label}. Say by --labels which it is.", err=True)

@@ -13,6 +13,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cspine_assets.domain.errors import HomeError
+
+
+def require_writable(folder: Path, *, remedy: str) -> None:
+    """Creates a folder and proves that files can be written into it.
+
+    Args:
+        folder: Where something is to be written.
+        remedy: What to do where it cannot be.
+
+    Raises:
+        HomeError: It cannot be created or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
+            pass
+    except OSError as error:
+        raise HomeError(
+            f"{folder}: expected a folder that can be written to, got '{os.strerror(error.errno or 0)}'. {remedy}"
+        ) from error
+
 
 @contextmanager
 def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:

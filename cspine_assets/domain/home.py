@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cspine_assets.domain.errors import HomeError
-from cspine_assets.domain.files import write_text
+from cspine_assets.domain.files import require_writable, write_text
 from cspine_assets.domain.lake import Lake
 
 SETTINGS_FILE = "settings.json"
@@ -211,21 +210,10 @@ def keep_out_of_git(folder: Path) -> None:
         write_text(ignored, "*\n")
 
 
-def ensure_writable(folder: Path, *, remedy: str = "Set CSPINE_HOME to a folder of yours with free space.") -> None:
-    """Creates a folder and proves that files can be written into it.
-
-    Args:
-        folder: A home, or where else something is to be written.
-        remedy: What to do where it cannot be written to.
+def ensure_writable(folder: Path) -> None:
+    """Creates the folder of a home and proves that files can be written into it.
 
     Raises:
         HomeError: It cannot be created or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
-            pass
-    except OSError as error:
-        raise HomeError(
-            f"{folder}: expected a folder that can be written to, got '{os.strerror(error.errno or 0)}'. {remedy}"
-        ) from error
+    require_writable(folder, remedy="Set CSPINE_HOME to a folder of yours with free space.")

@@ -140,7 +140,9 @@ def read_volume(path: Path) -> Volume:
     try:
         array = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError) as error:
-        raise GeometryError(f"{path}: expected a whole NIfTI, the voxels cannot be read ({error}).") from error
+        raise GeometryError(
+            f"{path}: expected a whole NIfTI, the voxels cannot be read ({_in_a_line(error)})."
+        ) from error
     return Volume(array, Geometry(tuple(image.shape), np.asarray(image.affine, dtype=np.float64)))
 
 
@@ -249,7 +251,14 @@ def _load(path: Path) -> nib.Nifti1Image:
     except FileNotFoundError as error:
         raise GeometryError(f"{path}: expected a NIfTI file, there is none.") from error
     except (ImageFileError, OSError, EOFError, ValueError) as error:
-        raise GeometryError(f"{path}: expected a NIfTI file, got something unreadable ({error}).") from error
+        raise GeometryError(
+            f"{path}: expected a NIfTI file, got something unreadable ({_in_a_line(error)})."
+        ) from error
     if not isinstance(image, nib.Nifti1Image):
         raise GeometryError(f"{path}: expected NIfTI-1, got {type(image).__name__}.")
     return image
+
+
+def _in_a_line(error: Exception) -> str:
+    """Returns what a library says, which may be broken into lines, as a part of one message."""
+    return " ".join(str(error).split())

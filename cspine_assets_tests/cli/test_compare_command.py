@@ -76,3 +76,15 @@ def test_a_wrong_call_is_one_message_and_nothing_written(
     assert message in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / out).exists()
+
+
+def test_the_tests_do_not_take_the_place_of_the_scores(tmp_path: Path, monkeypatch, capsys):
+    scores = tmp_path / "a.json"
+    scores.write_text('[{"case_id": "a", "dice": 0.9}]')
+    arguments = [str(scores), str(scores), "--metric", "dice", "--out", str(scores)]
+    monkeypatch.setattr(sys, "argv", ["cspine", "compare", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "expected another file than those compared" in capsys.readouterr().err
+    assert scores.read_text() == '[{"case_id": "a", "dice": 0.9}]'

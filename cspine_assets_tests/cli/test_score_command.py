@@ -72,6 +72,39 @@ def test_labels_are_given_as_in_the_readme(folders, tmp_path: Path):
     assert list(read(tmp_path / "one.csv")) == [("a", "intervertebral_disc")]
 
 
+def test_a_number_that_is_in_no_mask_is_named(folders, tmp_path: Path):
+    true, judged = folders
+    labels = ["--labels", "vertebral_body=1", "intervertebral_disc=7"]
+    places = ["--reference", true, "--prediction", judged, "--out", tmp_path / "scores.csv"]
+    done = cspine("score", *places, "--metrics", "dice", *labels)
+    assert done.returncode == 0
+    assert "intervertebral_disc: no mask has a voxel of label 7" in done.stderr
+    assert "vertebral_body: no mask" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "levels", "message"),
+    [
+        ("scores.csv", "scores.csv", "expected another file than --out"),
+        ("folder.csv", None, "folder.csv: expected a file to write, this is a folder"),
+        ("scores.csv", "taken/levels.csv", "taken: expected a folder that can be written to"),
+    ],
+)
+def test_places_that_cannot_take_the_scores_are_refused_before_the_work(
+    folders, tmp_path: Path, out: str, levels: str | None, message: str
+):
+    true, judged = folders
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "taken").write_text("no folder")
+    extra = ["--levels", tmp_path / levels] if levels else []
+    done = cspine("score", "--reference", true, "--prediction", judged, "--out", tmp_path / out, *extra)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "judged", "taken", "true"]
+
+
 @pytest.mark.parametrize("wrong", ["disc=2", "vertebral_body", "vertebral_body=0", "vertebral_body=300"])
 def test_wrong_labels_are_refused_with_what_is_expected(folders, tmp_path: Path, wrong):
     true, judged = folders
