@@ -82,7 +82,7 @@ def keys_hold(study: StudyResource) -> dg.AssetCheckResult:
     )
 
 
-@table_asset(Report, deps=[Database], version="4", kinds=("html", "matplotlib"))
+@table_asset(Report, deps=[Database], version="5", kinds=("html", "matplotlib"))
 def report(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """The study in one HTML file that stands by itself: `report/study.html` in the home."""
     page = study.home.report / "study.html"

@@ -173,14 +173,21 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "Group by group",
         "Median dice_volumetric of the ensemble with its 95 % bootstrap interval, and the share of exams with a Dice "
         "of 0.85 or more. Hollow marks are groups of fewer than ten exams, on which no verdict hangs; groups of fewer "
-        "than five patients are left out. Tests between groups, at equal volumes too, stand in "
+        "than five patients are left out, and with them the smallest other one of their grouping, for all patients "
+        "less those shown would tell how many they are. Tests between groups, at equal volumes too, stand in "
         "evaluation.group_comparison.",
         """
+        with marked as (
+          select *, n_patients < 5 as is_few, row_number() over smallest_first as place,
+                 bool_or(n_patients < 5) over of_grouping as has_few
+          from evaluation.group_metrics
+          where predictor = 'ensemble' and metric = 'dice_volumetric' and not contains(grouping, ' x ')
+          window of_grouping as (partition by set_name, split_sha256, profile, grouping, structure),
+                 smallest_first as (of_grouping order by n_patients < 5, n_patients, group_value)
+        )
         select set_name, grouping, group_value, structure, n_patients as patients, n as exams, median,
                median_ci_low as ci_low, median_ci_high as ci_high, success_rate, is_small as small
-        from evaluation.group_metrics
-        where predictor = 'ensemble' and metric = 'dice_volumetric' and not contains(grouping, ' x ')
-              and n_patients >= 5
+        from marked where not is_few and not (has_few and place = 1)
         order by set_name desc, structure, grouping, group_value
         """,
         groups_png,

@@ -87,21 +87,27 @@ def test_levels_of_two_sets_are_never_in_one_median(tmp_path):
     assert ("0.800" in page, "0.200" in page, "0.500" in page) == (True, True, False)
 
 
-def test_a_group_of_fewer_than_five_patients_is_left_out(tmp_path):
+def test_a_group_of_fewer_than_five_patients_is_left_out_with_the_one_that_would_tell_it(tmp_path):
     frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
     same = {"set_name": "cv", "predictor": "ensemble", "structure": "vertebral_body", "metric": "dice_volumetric"}
     frames[GroupMetrics] = pd.concat(
         [
+            row(GroupMetrics, **same, grouping="all", group_value="everybody", n_patients=15),
+            row(GroupMetrics, **same, grouping="race", group_value="alone_with_few", n_patients=11),
+            row(GroupMetrics, **same, grouping="race", group_value="too_few", n_patients=4),
             row(GroupMetrics, **same, grouping="sex", group_value="shown", n_patients=5),
-            row(GroupMetrics, **same, grouping="sex", group_value="too_few", n_patients=4),
+            row(GroupMetrics, **same, grouping="sex", group_value="shown_too", n_patients=10),
+            row(GroupMetrics, **same, grouping="age_band", group_value="shown_still", n_patients=7),
+            row(GroupMetrics, **same, grouping="age_band", group_value="would_tell", n_patients=5),
+            row(GroupMetrics, **same, grouping="age_band", group_value="too_few", n_patients=3),
         ]
     )
     publish_database(frames, tmp_path / "cspine.duckdb")
     found = write_report(tmp_path / "cspine.duckdb", tmp_path / "study.html", profile="full").set_index("section")
     page = (tmp_path / "study.html").read_text()
-    assert found.loc["groups", "rows"] == 1
-    assert "shown" in page
-    assert "too_few" not in page
+    assert found.loc["groups", "rows"] == 4
+    assert all(name in page for name in ("everybody", "shown", "shown_too", "shown_still"))
+    assert not any(name in page for name in ("too_few", "alone_with_few", "would_tell"))
 
 
 def test_the_page_stands_by_itself(database, tmp_path):
