@@ -201,7 +201,7 @@ def study_strata(rows: pd.DataFrame) -> pd.DataFrame:
     exams = sorted(set(rows["exam_id"]))
     shares = {
         "sex": {"Female": 0.55, "Male": 0.45},
-        "age_band": {"under 40": 0.2, "40-49": 0.2, "50-59": 0.2, "60-69": 0.2, "70-89": 0.2},
+        "age_band": {"under 40": 0.2, "40-49": 0.2, "50-59": 0.2, "60-69": 0.2, "70 and over": 0.2},
         "race": {"White": 0.65, "Black or African American": 0.28, "Other": 0.03, "Asian": 0.02, "Not Reported": 0.02},
         "manufacturer": {"GE": 0.5, "Siemens": 0.5},
         "field_strength": {"1.5 T": 0.5, "3 T": 0.5},

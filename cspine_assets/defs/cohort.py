@@ -148,7 +148,7 @@ def splits(_context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(frame, {**{f"{part}_exams": int(count) for part, count in counts.items()}, **shown})
 
 
-@table_asset(SplitBalance, deps=[Exams, Splits], version="1")
+@table_asset(SplitBalance, deps=[Exams, Splits], version="2")
 def split_balance(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """How alike test set and folds are; below 0.1 is taken as balanced."""
     frame = build_split_balance(study.read(Exams), study.read(Splits))

@@ -196,7 +196,7 @@ def level_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(frame, _shown(brief[columns], study.settings.profile))
 
 
-@table_asset(GroupMetrics, deps=[ExamMetrics, Exams], version="1", kinds=("scipy",))
+@table_asset(GroupMetrics, deps=[ExamMetrics, Exams], version="2", kinds=("scipy",))
 def group_metrics(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every metric by sex, age band, race, manufacturer and field strength, and by two of them crossed."""
     frame = describe_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))
@@ -206,7 +206,7 @@ def group_metrics(_context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(frame, _shown(brief[columns], study.settings.profile))
 
 
-@table_asset(GroupComparison, deps=[ExamMetrics, Exams], version="1", kinds=("scipy",))
+@table_asset(GroupComparison, deps=[ExamMetrics, Exams], version="2", kinds=("scipy",))
 def group_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every group against the largest of its kind: rank test, effect size, at equal volumes, and success rates."""
     frame = compare_groups(study.read(ExamMetrics), exam_strata(study.read(Exams)))

@@ -17,7 +17,7 @@ AGE_BANDS: Final = (
     (40, 50, "40-49"),
     (50, 60, "50-59"),
     (60, 70, "60-69"),
-    (70, 90, "70-89"),
+    (70, 90, "70 and over"),
 )
 """Decades around the published mean of 54.5 years (SD 16.4), the sparse ends pooled."""
 

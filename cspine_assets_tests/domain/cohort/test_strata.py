@@ -23,7 +23,7 @@ def exams():
 
 def test_each_exam_has_its_strata_and_what_nobody_knows_is_missing(exams):
     strata = exam_strata(exams).fillna("-").set_index("exam_id")
-    assert strata["age_band"].tolist() == ["under 40", "70-89", "70-89", "-"]
+    assert strata["age_band"].tolist() == ["under 40", "70 and over", "70 and over", "-"]
     assert strata["field_strength"].tolist() == ["1.5 T", "3 T", "3 T", "-"]
     assert strata["sex"].tolist() == ["Female", "Male", "-", "Female"]
     assert strata["race"].tolist() == ["White", "Asian", "-", "Other"]
