@@ -28,7 +28,7 @@ from cspine_assets.domain.evaluation.rank_tests import (
     mann_whitney_each,
     rank_ancova,
 )
-from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, typed, value_array
+from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, failed_array, typed, value_array
 from cspine_assets.domain.evaluation.success import CRITERIA, Rate, rate_difference, rate_ratio
 from cspine_assets.domain.tables.evaluation import GroupComparison
 
@@ -63,11 +63,12 @@ def group_comparison(
 
 @dataclass(frozen=True)
 class _Member:
-    """A group's values of one predictor, structure and metric, and the reference volumes beside them."""
+    """A group's values of one predictor, structure and metric; beside them reference volumes, and what has failed."""
 
     group: Group
     scores: Values
     volumes: Values
+    failed: NDArray[np.bool_]
 
     @property
     def reason(self) -> str | None:
@@ -144,10 +145,10 @@ def _subjects(groups: Sequence[Group], exams: pd.DataFrame, metrics: Sequence[st
 def _member(group: Group, rows: pd.DataFrame | None, metric: str) -> _Member:
     """Returns the values that are there, with their volumes."""
     if rows is None:
-        return _Member(group, np.empty(0), np.empty(0))
+        return _Member(group, np.empty(0), np.empty(0), np.empty(0, np.bool_))
     scores, volumes = value_array(rows[metric]), value_array(rows["volume_reference_mm3"])
     present = ~np.isnan(scores)
-    return _Member(group, scores[present], volumes[present])
+    return _Member(group, scores[present], volumes[present], failed_array(rows["status"])[present])
 
 
 def _reason(subject: _Subject, member: _Member) -> str | None:
@@ -180,7 +181,7 @@ def _pair_row(subject: _Subject, member: _Member, test: RankTest | None) -> Row:
         "effect_size": cliffs_delta(member.scores, reference.scores),
         "volume_effect_size": cliffs_delta(member.volumes, reference.volumes),
         **_test_columns(test, adjusted),
-        **_success_columns(subject.metric, member.scores, reference.scores),
+        **_success_columns(subject.metric, member, reference),
     }
 
 
@@ -214,12 +215,14 @@ def _test_columns(test: RankTest | None, adjusted: AdjustedTest | None) -> Row:
     }
 
 
-def _success_columns(metric: str, scores: Values, reference: Values) -> Row:
+def _success_columns(metric: str, member: _Member, reference: _Member) -> Row:
     """Returns both success rates, their difference and their ratio; nothing for a metric without a criterion."""
     criterion = CRITERIA.get(metric)
     if criterion is None:
         return {}
-    first, second = Rate(criterion.count(scores), len(scores)), Rate(criterion.count(reference), len(reference))
+    first, second = (
+        Rate(criterion.count(one.scores, failed=one.failed), len(one.scores)) for one in (member, reference)
+    )
     difference, ratio = rate_difference(first, second), rate_ratio(first, second)
     return {
         "success_rate": first.share,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.evaluation.distribution import describe_columns
 from cspine_assets.domain.evaluation.groupings import MIN_EXAMS, Group, scored_sets
-from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, typed, value_array
+from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, failed_array, typed, value_array
 from cspine_assets.domain.evaluation.success import CRITERIA, Rate
 from cspine_assets.domain.tables.evaluation import GroupMetrics
 
@@ -46,6 +46,7 @@ def _describe(group: Group, metrics: Sequence[str]) -> Iterator[dict[str, object
     for (predictor, structure), exams in group.exams.groupby(["predictor", "structure"], sort=True):
         columns = np.column_stack([value_array(exams[metric]) for metric in metrics])
         described = describe_columns(columns, exams["status"].tolist())
+        failed = failed_array(exams["status"])
         volume = float(np.median(value_array(exams["volume_reference_mm3"])))
         for metric, values, found in zip(metrics, columns.T, described, strict=True):
             yield {
@@ -55,12 +56,12 @@ def _describe(group: Group, metrics: Sequence[str]) -> Iterator[dict[str, object
                 "n_patients": exams["patient_id"].nunique(),
                 **asdict(found),
                 "volume_median_mm3": volume,
-                **_success_columns(metric, values[~np.isnan(values)]),
+                **_success_columns(metric, values[~np.isnan(values)], failed[~np.isnan(values)]),
                 "is_small": found.n_used < MIN_EXAMS,
             }
 
 
-def _success_columns(metric: str, values: Values) -> dict[str, object]:
+def _success_columns(metric: str, values: Values, failed: NDArray[np.bool_]) -> dict[str, object]:
     """Returns the success rate of a metric that has a criterion; a group without values has none."""
     criterion = CRITERIA.get(metric)
     if criterion is None:
@@ -71,7 +72,7 @@ def _success_columns(metric: str, values: Values) -> dict[str, object]:
             "success_ci_low": None,
             "success_ci_high": None,
         }
-    rate = Rate(criterion.count(values), len(values)) if values.size else None
+    rate = Rate(criterion.count(values, failed=failed), len(values)) if values.size else None
     return {
         "success_criterion": criterion.text,
         "n_success": rate.count if rate else 0,

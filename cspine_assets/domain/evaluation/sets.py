@@ -104,6 +104,11 @@ def value_array(values: pd.Series[float]) -> NDArray[np.float64]:
     return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
+def failed_array(statuses: pd.Series[str]) -> NDArray[np.bool_]:
+    """Returns whether each exam is missed or spurious: one of its masks is empty, and the other is not."""
+    return statuses.isin([Status.MISSED, Status.SPURIOUS]).to_numpy(dtype=np.bool_)
+
+
 def typed(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Returns rows as a validated table; what a row does not say is missing, typed as described."""
     empty = empty_frame(table)

@@ -36,9 +36,15 @@ class Criterion:
     holds: Callable[[Values, float], NDArray[np.bool_]]
     threshold: float
 
-    def count(self, values: Values) -> int:
-        """Returns how many values are successes; an infinite distance is none."""
-        return int(self.holds(values, self.threshold).sum())
+    def count(self, values: Values, *, failed: NDArray[np.bool_]) -> int:
+        """Returns how many values are successes; an infinite distance is none.
+
+        Args:
+            values: One per exam, none missing.
+            failed: Whether the exam is missed or spurious. Such a one is no success whatever its value: with many
+                empty slices ``dice_slice_mean`` passes for a prediction without a voxel.
+        """
+        return int((self.holds(values, self.threshold) & ~failed).sum())
 
 
 CRITERIA: Final = {

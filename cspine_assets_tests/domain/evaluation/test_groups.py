@@ -154,6 +154,16 @@ def test_a_missed_structure_is_no_success_and_keeps_its_group_in_the_mean(metric
     assert men["mean"] == pytest.approx((11 * 0.5 + 400) / 12)
 
 
+def test_a_missed_structure_with_many_empty_slices_is_no_success_either(metrics_of):
+    values = [0.95] * 23 + [0.0]
+    metrics = metrics_of({"ensemble": {BODY: values, DISC: values}})
+    metrics.loc[metrics["status"] == "missed", "dice_slice_mean"] = 0.9
+    strata = strata_of(metrics, sex=sexes(24, 12))
+    which = {"grouping": "sex", "group_value": "Male", "structure": BODY, "metric": "dice_slice_mean"}
+    assert one(group_metrics(metrics, strata), **which)["n_success"] == 11
+    assert one(group_comparison(metrics, strata), **which)["success_rate"] == 11 / 12
+
+
 def planted(metrics_of, effect=0.0):
     """Dice rises with the volume, and men's structures are a quarter larger; ``effect`` is added to women's Dice."""
     rng = np.random.default_rng(11)

@@ -14,8 +14,9 @@ RATES = st.integers(1, 60).flatmap(lambda total: st.integers(0, total).map(lambd
 
 
 def test_success_is_a_dice_of_085_or_more_and_a_distance_below_5_mm():
-    assert CRITERIA["dice_volumetric"].count(np.array([0.85, 0.8499, 0.9, 0.0])) == 2
-    assert CRITERIA["hd95_mm"].count(np.array([4.999, 5.0, 400.0, np.inf])) == 1
+    none = np.zeros(4, np.bool_)
+    assert CRITERIA["dice_volumetric"].count(np.array([0.85, 0.8499, 0.9, 0.0]), failed=none) == 2
+    assert CRITERIA["hd95_mm"].count(np.array([4.999, 5.0, 400.0, np.inf]), failed=none) == 1
 
 
 def test_a_rate_has_wilsons_interval():
