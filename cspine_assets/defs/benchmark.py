@@ -132,12 +132,12 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(frames.exams, {"exams": len(pairs), "missed_exams": int((pairs["status"] != "ok").sum())})
 
 
-@table_asset(ExternalComparison, deps=[ExamMetrics, ExternalMetrics], version="1", kinds=("scipy",))
+@table_asset(ExternalComparison, deps=[ExamMetrics, ExternalMetrics], version="2", kinds=("scipy",))
 def external_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every external predictor against the ensemble on the same exams, each a family of its own."""
     ensemble = study.read(ExamMetrics).query("set == 'test' and predictor == 'ensemble'")
     compared = [
-        model_comparison(pd.concat([ensemble, own], ignore_index=True))
+        model_comparison(pd.concat([ensemble, own], ignore_index=True), baseline="ensemble")
         for _, own in study.read(ExternalMetrics).groupby("predictor", sort=True)
         if not ensemble.empty
     ]

@@ -26,7 +26,9 @@ from cspine_assets.domain.evaluation.sets import (
 from cspine_assets.domain.tables.evaluation import ModelComparison
 
 
-def model_comparison(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = COMPARED_METRICS) -> pd.DataFrame:
+def model_comparison(
+    exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = COMPARED_METRICS, baseline: str | None = None
+) -> pd.DataFrame:
     """Returns ``evaluation.model_comparison``: all pairs of predictors by both protocols.
 
     Holm's correction takes as one family all pairs and structures of one set and metric; the means over both
@@ -35,6 +37,8 @@ def model_comparison(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = COM
     Args:
         exam_metrics: Rows of ``evaluation.exam_metrics``.
         metrics: Columns to compare.
+        baseline: A predictor that is always b, so that a - b has one sign whatever the others are called; without it a
+            is the first by name.
     """
     rows: list[dict[str, object]] = []
     for identity, exams in _by_set(with_worst_case(exam_metrics)):
@@ -43,7 +47,9 @@ def model_comparison(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = COM
         for metric in metrics:
             for family in (structures, [MACRO]):
                 pairs = [
-                    pair for name in family for pair in _pairs_of(name, scores[name][[metric]].droplevel(0, axis=1))
+                    pair
+                    for name in family
+                    for pair in _pairs_of(name, scores[name][[metric]].droplevel(0, axis=1), baseline)
                 ]
                 rows += [{**identity, "metric": metric, **row} for row in _judged(pairs)]
     return typed(ModelComparison, rows)
@@ -77,10 +83,10 @@ def _scores_by_structure(exams: pd.DataFrame, metrics: Sequence[str]) -> dict[st
     return {name: pd.concat(frames, axis=1).swaplevel(axis=1).sort_index() for name, frames in parts.items()}
 
 
-def _pairs_of(structure: str, scores: pd.DataFrame) -> list[_Pair]:
+def _pairs_of(structure: str, scores: pd.DataFrame, baseline: str | None) -> list[_Pair]:
     """Returns all pairs of predictors of one structure and metric."""
     pairs = []
-    for a, b in combinations(sorted(scores.columns), 2):
+    for a, b in combinations(sorted(scores.columns, key=lambda name: (name == baseline, name)), 2):
         common = scores[[a, b]].dropna()
         pairs.append(_Pair(structure, a, b, Sample(value_array(common[a]), value_array(common[b]))))
     return pairs

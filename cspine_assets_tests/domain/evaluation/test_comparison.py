@@ -208,3 +208,15 @@ def test_the_means_over_both_structures_are_compared_in_a_family_of_their_own(me
 def test_one_predictor_or_no_row_gives_an_empty_table(metrics_of):
     assert model_comparison(metrics_of({"2d": {BODY: [0.9, 0.8], DISC: [0.9, 0.8]}})).empty
     assert model_comparison(empty_frame(ExamMetrics)).empty
+
+
+@pytest.mark.parametrize("name", ["Another", "zero"])
+def test_a_baseline_is_always_b_whatever_the_other_is_called(metrics_of, name):
+    values = {
+        "ensemble": {BODY: [0.9, 0.8, 0.7], DISC: [0.9, 0.8, 0.7]},
+        name: {BODY: [0.8, 0.7, 0.5], DISC: [0.8] * 3},
+    }
+    found = model_comparison(metrics_of(values), metrics=["dice_volumetric"], baseline="ensemble")
+    assert set(found["predictor_a"]) == {name}
+    assert set(found["predictor_b"]) == {"ensemble"}
+    assert (found.loc[found["structure"] == BODY, "median_difference"] < 0).all()
