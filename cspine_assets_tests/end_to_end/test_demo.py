@@ -549,7 +549,6 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
         assert board.loc[name, ["origin", "coverage", "profile"]].tolist() == ["external", 1.0, "demo"]
         assert board.loc[name, "dice_macro_mean"] == board.loc[same, "dice_macro_mean"]
     assert _rows(demo, "select count(*) from evaluation.external_comparison where protocol = 'paired'")
-    assert not _rows(demo, "select count(*) from evaluation.external_comparison where predictor_b <> 'ensemble'")
     history = query(home.database, "select predictor, arg_min(reason, evaluated_at) from evaluation.history group by 1")
     assert set(history.set_index("predictor").iloc[:, 0]) == {"first"}
     assert {"other_tool", "theirs"} <= set(history["predictor"])

@@ -46,8 +46,8 @@ class Drop:
 def find_drops(history: pd.DataFrame, *, too_much: float) -> list[Drop]:
     """Returns what has become worse by more than its bootstrap noise, the newest rows against the ones before.
 
-    Only values on the very same exams are held against each other. Both values come from the same exams, so the
-    interval of the older one is wider than the noise of their difference: a drop that is told is one.
+    Only values on the very same exams are held against each other. The measure is the interval of the older mean, over
+    exams; scores of one exam by two models go along, so it is usually wider than the noise of their difference.
 
     Args:
         history: Rows of ``evaluation.history``.

@@ -52,7 +52,8 @@ class ExternalMetrics(ExamMetrics):
 class ExternalComparison(ModelComparison):
     """One row per external predictor, structure, metric and protocol: how much it differs from the ensemble.
 
-    The external predictor is always a and the ensemble b, whatever their names. Each predictor is a family of its own in Holm's correction, so that one more folder changes no other's p-value.
+    The external predictor is always a and the ensemble b, whatever their names. Each predictor is a
+    family of its own in Holm's correction, so that one more folder changes no other's p-value.
     """
 
     class Config:

@@ -12,9 +12,10 @@ STRUCTURES = tuple(structure.value for structure in Structure)
 SETS = ("cv", "test")
 PROFILES = ("full", "demo")
 PROVENANCES = ("expert", "model", "unknown")
+_OWN = "2d, 3d_fullres or ensemble; external predictors stand in external_metrics and leaderboard"
 _MEAN = (
-    "Mean over the exams used; a missed or spurious one counts with 0 for an overlap, and with the diagonal of its "
-    "volume for a distance (hd95_mm, assd_mm), in all statistics of the row"
+    "Mean over the exams used; a missed or spurious one counts with 0 for an overlap (its share of empty slices for "
+    "dice_slice_mean), and with the diagonal of its volume for a distance, in all statistics of the row"
 )
 _BOOTSTRAP = "the 95 % percentile bootstrap interval (9,999 draws of exams) of the"
 _GROUPED_SET = (
@@ -34,7 +35,7 @@ class ExamMetrics(Table):
     patient_id: Text = column("Patient")
     set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column("2d, 3d_fullres or ensemble; in external_metrics the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
     split_sha256: Text = column(SPLIT)
@@ -93,7 +94,7 @@ class LevelMetrics(Table):
     patient_id: Text = column("Patient")
     set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     level: Text = column("Body C2 to T1, or disc C2/C3 to C7/T1", isin=(*VERTEBRAE, *DISC_LEVELS))
     view: Text = column(
@@ -132,7 +133,7 @@ class Morphometry(Table):
     patient_id: Text = column("Patient")
     set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     level: Text = column(
         "Body C2 to T1, disc C2/C3 to C7/T1, or C2-C7 for the Cobb angle", isin=(*VERTEBRAE, *DISC_LEVELS, "C2-C7")
     )
@@ -211,7 +212,7 @@ class SummaryOnTest(Table):
     """
 
     set_name: Text = column("test where experts drew the reference; test_model or test_unknown otherwise")
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure, or macro", isin=(*STRUCTURES, "macro"))
     metric: Text = column("Column of evaluation.exam_metrics that is summed up")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
@@ -260,12 +261,14 @@ class ModelComparison(Table):
     )
     ci_low: Number = column("Lower end of the 95 % bootstrap interval of the median difference", nullable=True)
     ci_high: Number = column("Upper end of the 95 % bootstrap interval of the median difference", nullable=True)
-    statistic: Number = column("Test statistic", nullable=True)
+    statistic: Number = column("paired: the smaller sum of ranks, W; paper: Mann-Whitney's U of a", nullable=True)
     p_value: Number = column("Two-sided p-value, uncorrected", nullable=True, ge=0, le=1)
     p_value_holm: Number = column(
         "p-value after Holm's correction over the family; paired only", nullable=True, ge=0, le=1
     )
-    effect_size: Number = column("Matched-pairs rank-biserial correlation; paired only", nullable=True, ge=-1, le=1)
+    effect_size: Number = column(
+        "Matched-pairs rank-biserial correlation, above 0 where a is higher; paired only", nullable=True, ge=-1, le=1
+    )
     significant: Truth = column("Whether the (corrected) p-value is below 0.05", nullable=True)
 
     class Config:
@@ -287,12 +290,12 @@ class ModelComparison(Table):
 class LevelComparison(Table):
     """One row per pair of levels, structure, predictor, view, naming, set and protocol: how much the two differ.
 
-    A level whose name may be wrong (severity name_unsure) is not compared. n_a of the paired protocol, n_unsure and
-    n_without make n_exams.
+    A level whose name may be wrong (severity name_unsure) is not compared: by the published rule that is every exam
+    with more than six discs in the middle slice. n_a of the paired protocol, n_unsure and n_without make n_exams.
     """
 
     set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     view: Text = column(
         "mid_sagittal: the middle slice, as in the published study; 3d: the volume", isin=("mid_sagittal", "3d")
@@ -322,7 +325,7 @@ class LevelComparison(Table):
     )
     ci_low: Number = column("Lower end of the 95 % bootstrap interval of the median difference", nullable=True)
     ci_high: Number = column("Upper end of the 95 % bootstrap interval of the median difference", nullable=True)
-    statistic: Number = column("Test statistic", nullable=True)
+    statistic: Number = column("paired: the smaller sum of ranks, W; paper: Mann-Whitney's U of a", nullable=True)
     p_value: Number = column("Two-sided p-value, uncorrected", nullable=True, ge=0, le=1)
     p_value_holm: Number = column(
         "p-value after Holm's correction over the family; paired only", nullable=True, ge=0, le=1
@@ -363,7 +366,7 @@ class GroupMetrics(Table):
     set_name: Text = column(_GROUPED_SET)
     grouping: Text = column(_GROUPING)
     group_value: Text = column("The group, such as Female, or Female x White; Not Reported where nobody knows")
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     metric: Text = column("Column of evaluation.exam_metrics that is described")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
@@ -425,7 +428,7 @@ class GroupComparison(Table):
     )
     group_value: Text = column("The group; all for a test of all groups")
     reference_value: Text = column("The largest group of the grouping; all for a test of all groups")
-    predictor: Text = column("2d, 3d_fullres, ensemble, or the name of an external predictor")
+    predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     metric: Text = column("Column of evaluation.exam_metrics that is compared")
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)

@@ -16,7 +16,7 @@ from cspine_assets.domain.tables.imaging import Masks, Volumes
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles
 
 _SET = "cv: predicted by the fold that did not see the patient; test: predicted by all folds"
-_PREDICTOR = "2d, 3d_fullres, ensemble, or the name of an external predictor"
+_PREDICTOR = "2d, 3d_fullres or ensemble"
 _PROFILE = "Profile of the model; demo numbers are no results"
 _PROVENANCE = "Who drew the reference masks: expert, model or unknown"
 _VOLUMETRIC = "Dice over the volume"
