@@ -187,7 +187,7 @@ def model_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     return Made(frame, _shown(brief[columns], study.settings.profile))
 
 
-@table_asset(LevelComparison, deps=[LevelMetrics], version="2", kinds=("scipy",))
+@table_asset(LevelComparison, deps=[LevelMetrics], version="3", kinds=("scipy",))
 def level_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every pair of levels in the same exams: paired first, the published protocol beside it."""
     frame = compare_levels(study.read(LevelMetrics))

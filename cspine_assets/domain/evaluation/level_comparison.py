@@ -17,6 +17,7 @@ import pandas as pd
 from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE
 from cspine_assets.domain.evaluation.bootstrap import median_difference_interval
 from cspine_assets.domain.evaluation.flags import Severity
+from cspine_assets.domain.evaluation.level_score import Protocol
 from cspine_assets.domain.evaluation.protocols import Verdict, judge_as_published, judge_paired
 from cspine_assets.domain.evaluation.rank_tests import Sample
 from cspine_assets.domain.evaluation.sets import typed, value_array, with_set_name
@@ -30,7 +31,8 @@ def level_comparison(level_metrics: pd.DataFrame) -> pd.DataFrame:
     """Returns ``evaluation.level_comparison``: all pairs of levels of each structure, by both protocols.
 
     The levels of one exam are paired: an exam that is hard is hard at all of them. A level whose name may be wrong
-    (severity ``name_unsure``) is not compared and is counted; so is an exam that has no Dice at one of the two.
+    (severity ``name_unsure``) is not compared and is counted; so is an exam that has no Dice at one of the two. By the
+    published naming every exam that its rule scores is compared, as in the published study, whose rule doubts no name.
     Holm's correction takes the pairs of one set, predictor, structure, view and naming as one family. The published
     study drew no bootstrap of levels; the unpaired interval is that of groups, from draws that pairs share.
 
@@ -95,7 +97,8 @@ def _compare(levels: pd.DataFrame) -> list[dict[str, object]]:
 def _pairs_of(levels: pd.DataFrame) -> Sequence[_Pair]:
     """Returns all pairs of levels in the order of the spine."""
     scored = _dice(levels, levels)
-    dice = _dice(levels[levels["severity"] != Severity.NAME_UNSURE], levels)
+    is_compared = (levels["severity"] != Severity.NAME_UNSURE) | (levels["naming"] == Protocol.PAPER)
+    dice = _dice(levels[is_compared], levels)
     pairs = []
     for a, b in combinations(scored.columns, 2):
         both = dice[[a, b]].dropna()

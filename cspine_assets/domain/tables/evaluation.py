@@ -290,8 +290,8 @@ class ModelComparison(Table):
 class LevelComparison(Table):
     """One row per pair of levels, structure, predictor, view, naming, set and protocol: how much the two differ.
 
-    A level whose name may be wrong (severity name_unsure) is not compared: by the published rule that is every exam
-    with more than six discs in the middle slice. n_a of the paired protocol, n_unsure and n_without make n_exams.
+    A level whose anatomical name may be wrong (severity name_unsure) is not compared; by the published naming every
+    exam that its rule scores is. n_a of the paired protocol, n_unsure and n_without make n_exams.
     """
 
     set_name: Text = column("cv or test, with the provenance behind it where it is not expert")
@@ -316,7 +316,9 @@ class LevelComparison(Table):
     n_exams: Integer = column("Exams of the set", ge=0)
     n_a: Integer = column("Exams compared at the upper level", ge=0)
     n_b: Integer = column("Exams compared at the lower level", ge=0)
-    n_unsure: Integer = column("Exams with a Dice at both levels, not compared: a level's name may be wrong", ge=0)
+    n_unsure: Integer = column(
+        "Exams with a Dice at both levels, not compared: a level's name may be wrong; 0 by the published naming", ge=0
+    )
     n_without: Integer = column("Exams without a Dice at one of the levels; level_metrics has the reason", ge=0)
     median_a: Number = column("Median Dice of the upper level", nullable=True, ge=0, le=1)
     median_b: Number = column("Median Dice of the lower level", nullable=True, ge=0, le=1)

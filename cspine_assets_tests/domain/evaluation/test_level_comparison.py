@@ -85,6 +85,15 @@ def test_every_exam_is_compared_or_counted_with_why_not():
     assert (whole["n_a"] + whole["n_unsure"] + whole["n_without"] == whole["n_exams"]).all()
 
 
+def test_by_the_published_naming_every_scored_exam_is_compared():
+    dice = drawn(20)
+    dice[3] = np.nan
+    unsure = {(exam, level) for exam in range(10) for level in DISC_LEVELS}
+    rows = level_rows(dice, view="mid_sagittal", protocol="paper", unsure=unsure)
+    compared = level_comparison(rows)
+    assert (compared[["n_exams", "n_a", "n_b", "n_unsure", "n_without"]] == [20, 19, 19, 0, 1]).all(axis=None)
+
+
 def test_a_level_that_no_exam_shows_is_listed_and_not_dropped():
     dice = drawn(12)
     dice[:, 5] = np.nan
