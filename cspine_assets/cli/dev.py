@@ -32,7 +32,7 @@ def dev(
     from cspine_assets.domain.files import write_text
     from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
 
-    study_home = Home(home_root(str(home) if home else None))
+    study_home = Home(home_root(home))
     ensure_writable(study_home.root)
     open_instance(study_home).dispose()
     environment = {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)}

@@ -25,7 +25,7 @@ def devices(home: HomeOption = None) -> None:
     from cspine_assets.nnunet.training import running_trainings
 
     console = Console()
-    study = Study(Home(home_root(str(home) if home else None)))
+    study = Study(Home(home_root(home)))
     console.print(places_table(slot_states(study.home.leases, study.slots)))
     trainings = running_trainings(study.nnunet_folders)
     if trainings:

@@ -56,7 +56,7 @@ def doctor(
 
     from cspine_assets.domain.home import home_root
 
-    root = home_root(str(home) if home else None)
+    root = home_root(home)
     looks: list[Callable[[], Finding]] = [
         look_at_python,
         look_at_memory,
@@ -101,8 +101,7 @@ def look_at_memory() -> Finding:
 
 def look_at_disk(root: Path) -> Finding:
     """Looks at the space where the home is or will be."""
-    standing = next(folder for folder in (root, *root.parents) if folder.exists())
-    free = shutil.disk_usage(standing).free / 1e9
+    free = shutil.disk_usage(_standing(root)).free / 1e9
     found = f"{free:.0f} GB free for {root}"
     if free < DEMO_DISK_GB:
         return Finding(
@@ -154,7 +153,7 @@ def look_at_home(root: Path) -> Finding:
     """Looks whether the home can be written to, and what it holds; makes nothing."""
     from cspine_assets.domain.home import Home
 
-    standing = next(folder for folder in (root, *root.parents) if folder.exists())
+    standing = _standing(root)
     if not os.access(standing, os.W_OK):
         return Finding(
             "home",
@@ -181,6 +180,11 @@ def look_at_source(folder: Path | None) -> Finding:
     except SourceError as error:
         return Finding("download", Verdict.MISSING, str(error), "The README says how to get it.")
     return Finding("download", Verdict.GOOD, f"{folder}: {len(source.table_files)} tables")
+
+
+def _standing(root: Path) -> Path:
+    """Returns a folder, or the nearest above it that is there already."""
+    return next(folder for folder in (root, *root.parents) if folder.exists())
 
 
 def _source_of(root: Path) -> Path | None:

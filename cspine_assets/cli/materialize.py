@@ -46,17 +46,17 @@ def materialize(
 
     from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
     from cspine_assets.cli.study import failed_patients, make_study, show_lights
+    from cspine_assets.defs.resources import Study
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
-    from cspine_assets.nnunet.environment import NnunetFolders
 
     console = Console()
-    study_home = Home(home_root(str(home) if home else None))
+    study_home = Home(home_root(home))
     settings = _settings(study_home, source, provenance, splits, preset, profile)
     with (
         sole_writer(study_home),
         MemoryMeter() as meter,
-        StageDisplay(console, meter, NnunetFolders.under(study_home.root / "nnunet")) as display,
+        StageDisplay(console, meter, Study(study_home).nnunet_folders) as display,
     ):
         study_home.open(settings)
         reports = make_study(study_home, display, schemas=only, force=force)

@@ -103,7 +103,7 @@ def predict_test(
 def _home(home: Path | None) -> Home:
     from cspine_assets.domain.home import Home, home_root
 
-    return Home(home_root(str(home) if home else None))
+    return Home(home_root(home))
 
 
 def _show(record: ImportRecord) -> None:

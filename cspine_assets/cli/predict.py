@@ -62,7 +62,7 @@ def predict(
         )
     many = scan.is_dir() and bool(scans_in(scan))
     _check_out(scan, out, many=many)
-    study = Study(Home(home_root(str(home) if home else None)))
+    study = Study(Home(home_root(home)))
     anew = {"disable_tta": disable_tta, "step_size": step_size, "save_probabilities": save_probabilities}
     applied = imported_application(study.home.imported_models, model, anew) if model else _own(study, anew)
     if many:

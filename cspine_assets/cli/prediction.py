@@ -26,7 +26,7 @@ def prediction(
     from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.prediction_settings import PredictionChoices, changed, write_choices
 
-    study = Study(Home(home_root(str(home) if home else None)))
+    study = Study(Home(home_root(home)))
     asked = {
         "disable_tta": disable_tta,
         "step_size": step_size,

@@ -25,7 +25,7 @@ def publications(
     from cspine_assets.domain.warehouse.publications import earlier_publications, restore_publication
 
     console = Console()
-    study_home = Home(home_root(str(home) if home else None))
+    study_home = Home(home_root(home))
     if restore is not None:
         with sole_writer(study_home):
             published = restore_publication(study_home.database, restore, keep=EARLIER_KEPT)

@@ -52,7 +52,7 @@ def sql(
     if (statement is not None) + (file is not None) + shell != 1:
         raise CSpineError("expected one of a statement, --file FILE and --shell.")
     limits = Limits(seconds=timeout, memory_mb=memory)
-    database = publication_file(Home(home_root(str(home) if home else None)).database, publication)
+    database = publication_file(Home(home_root(home)).database, publication)
     wanted = _format(answer_format, out)
     asked = _read(file) if file else statement or ""
     with connect_read_only(database, limits) as connection, bounded_process(limits.memory_mb):

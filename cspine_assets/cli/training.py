@@ -50,7 +50,7 @@ def training(
     from cspine_assets.nnunet.profiles import PROFILES
     from cspine_assets.nnunet.settings import changed, read_settings, write_settings
 
-    root = home_root(str(home) if home else None)
+    root = home_root(home)
     settings = read_settings(root)
     if choices:
         settings = changed(settings, _understood(choices, trainer_folder))

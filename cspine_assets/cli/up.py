@@ -31,7 +31,7 @@ def up(
     from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
     from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
-    study_home = Home(home_root(str(home) if home else None))
+    study_home = Home(home_root(home))
     ensure_writable(study_home.root)
     open_instance(study_home).dispose()
     workspace = study_home.dagster / "workspace.yaml"

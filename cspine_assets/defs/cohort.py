@@ -11,7 +11,7 @@ import pandas as pd
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.partitions import patients as patient_partitions
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.shown import inline_table, told
+from cspine_assets.defs.shown import inline_table, markdown_table, told
 from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
 from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
 from cspine_assets.domain.cohort.integrity import (
@@ -158,7 +158,7 @@ def split_balance(_context: dg.AssetExecutionContext, study: Study) -> Made:
         frame,
         {
             "largest_difference": 0.0 if pd.isna(largest) else float(largest),
-            "table": dg.MetadataValue.md(shown.reset_index().to_markdown(index=False, floatfmt="+.3f", missingval="")),
+            "table": markdown_table(shown.reset_index(), "+.3f"),
         },
     )
 
@@ -182,7 +182,7 @@ def imaging_parameters(_context: dg.AssetExecutionContext, study: Study) -> Made
 def _markdown(frame: pd.DataFrame, *columns: str) -> dg.MarkdownMetadataValue:
     """Returns the rows over all as a table for the page."""
     rows = frame.loc[frame["grouped_by"] == "all", list(columns)]
-    return dg.MetadataValue.md(rows.to_markdown(index=False, floatfmt=".4g", missingval=""))
+    return markdown_table(rows, ".4g")
 
 
 @table_asset(Findings, deps=[*_RELEASE, Exams, AnnotationProvenance], version="3", source=_given)
@@ -206,7 +206,7 @@ def integrity(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """What each check looked at and found; each has a light of its own on the page."""
     frame = summarize(_tables(study), study.read(Findings))
     columns = ["check_name", "checked_count", "checked_what", "blocking_count", "warning_count", "note"]
-    return Made(frame, {"table": dg.MetadataValue.md(frame[columns].to_markdown(index=False, missingval=""))})
+    return Made(frame, {"table": markdown_table(frame[columns])})
 
 
 def _tables(study: Study) -> CohortTables:

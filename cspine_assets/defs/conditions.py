@@ -28,7 +28,7 @@ def condition_of(table: type[Table], partitions_def: dg.PartitionsDefinition | N
     predictions follow ten models that must all be there, which no condition on one of them can say; and a training is
     days of a GPU that a person decides on.
     """
-    if table.full_name().split(".")[0] not in _FOLLOWS:
+    if table.schema_name() not in _FOLLOWS:
         return None
     return follows_all() if partitions_def is None else follows_its_own()
 

@@ -80,7 +80,7 @@ class Outcome:
         errors: The reasons of the steps that failed; empty when all went well.
     """
 
-    errors: tuple[str, ...] = field(default_factory=tuple)
+    errors: tuple[str, ...] = ()
 
 
 def materialize(
@@ -247,7 +247,7 @@ def _run_assets(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: W
     elif stage.tables[0].partitions_def is patients:
         with _counted(task.home, stage, watcher):
             stretches = list(_stretches(stage.keys, task.instance))
-            for number, (first, last, _) in enumerate(stretches, start=1):
+            for number, (first, last) in enumerate(stretches, start=1):
                 tags = {**task.tags, RANGE_START: first, RANGE_END: last}
                 # the checks look at all patients: once is enough, with the last of what may be a hundred runs
                 checked = number == len(stretches)
@@ -304,13 +304,13 @@ def _run_in_workers(task: _Task, stage: Stage, assets: list[dg.AssetKey], watche
         watcher.advanced(done)
 
 
-def _stretches(keys: tuple[str, ...], instance: dg.DagsterInstance) -> Iterator[tuple[str, str, int]]:
-    """Cuts keys into runs of neighbours: first, last and number. A range names its ends, all between belong to it."""
+def _stretches(keys: tuple[str, ...], instance: dg.DagsterInstance) -> Iterator[tuple[str, str]]:
+    """Cuts keys into runs of neighbours: first and last. A range names its ends, all between belong to it."""
     position = {key: i for i, key in enumerate(instance.get_dynamic_partitions(str(patients.name)))}
     ordered = sorted(keys, key=position.__getitem__)
     for _, group in groupby(enumerate(ordered), key=lambda pair: position[pair[1]] - pair[0]):
         stretch = [key for _, key in group]
-        yield stretch[0], stretch[-1], len(stretch)
+        yield stretch[0], stretch[-1]
 
 
 def _run_checks(task: _Task, assets: list[dg.AssetKey]) -> Iterator[str]:

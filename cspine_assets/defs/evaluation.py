@@ -12,7 +12,7 @@ import pandas as pd
 
 from cspine_assets.defs.io import Made, MadePatient, asset_key, patient_asset, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.shown import told
+from cspine_assets.defs.shown import markdown_table, told
 from cspine_assets.domain.cohort.strata import exam_strata
 from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
 from cspine_assets.domain.evaluation.group_comparison import group_comparison as compare_groups
@@ -39,6 +39,9 @@ from cspine_assets.domain.tables.evaluation import (
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.tables.nnunet import RawDataset
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles
+
+_TOGETHER = dg.BackfillPolicy.multi_run(max_partitions_per_run=500)
+"""Not that of the masks, which these come after: see ``patient_asset``."""
 
 _SCORED = (ExamPredictions, FoldEnsembles, RawDataset, Masks, AnnotationProvenance, Splits)
 
@@ -108,7 +111,7 @@ def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what
     deps=_SCORED,
     version="2",
     kinds=("numpy",),
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+    backfill_policy=_TOGETHER,
 )
 def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Overlap, volumes and surface distances of every predictor, by cross-validation and on the test set."""
@@ -122,7 +125,7 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
     deps=_SCORED,
     version="5",
     kinds=("numpy",),
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+    backfill_policy=_TOGETHER,
 )
 def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Dice per body, C2 to T1, and per disc, C2/C3 to C7/T1: scored, or listed with the reason why not."""
@@ -136,7 +139,7 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
     deps=_SCORED,
     version="4",
     kinds=("numpy",),
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=500),
+    backfill_policy=_TOGETHER,
 )
 def morphometry(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[str]) -> Iterator[MadePatient]:
     """Height, depth and volume per level, disc-height index and Cobb angle of both masks, with the difference."""
@@ -150,7 +153,7 @@ def _shown(frame: pd.DataFrame, profile: str) -> dict[str, object]:
     """Returns a small table as metadata, with the profile that made it."""
     return {
         "profile": profile,
-        "table": dg.MetadataValue.md(frame.to_markdown(index=False, floatfmt=".3f", missingval="")),
+        "table": markdown_table(frame, ".3f"),
     }
 
 
@@ -230,8 +233,8 @@ def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.
             description=told(
                 len(wrong),
                 len(counts),
-                "exams have not all their rows",
-                "Make them anew: cspine materialize --only evaluation --force.",
+                "exams",
+                "Not all rows of them are there: cspine materialize --only evaluation --force.",
             ),
             metadata={
                 "rows": len(frame),

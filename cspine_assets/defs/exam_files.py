@@ -111,7 +111,7 @@ def _content(study: Study, file: SourceFile | None) -> str:
         return "none"
     state = FileState(file.location, file.size, file.changed_ns)
     try:
-        return _memory(study.home.root / "contents.txt").sha256(state, file.open)
+        return _memory(study.home.contents).sha256(state, file.open)
     except (SourceError, OSError, *DAMAGE):
         return f"unreadable {file.size} {file.changed_ns}"
 

@@ -3,7 +3,6 @@
 Add an asset when something new is made from a patient's files. Rules of conversion stand in the imaging wing.
 """
 
-import base64
 import os
 from collections.abc import Iterator
 from itertools import chain
@@ -22,7 +21,7 @@ from cspine_assets.defs.exam_files import (
 )
 from cspine_assets.defs.io import MadePatient, asset_key, patient_asset
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.shown import told
+from cspine_assets.defs.shown import inline_picture, markdown_table, told
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.errors import ConversionError, SourceError, unexpected_reason
 from cspine_assets.domain.imaging.batch import each_converted
@@ -89,7 +88,7 @@ def _volume_metadata(frame: pd.DataFrame) -> dict[str, object]:
         "status": ", ".join(frame["status"]),
         "shape": ", ".join(shapes),
         "spacing_mm": ", ".join(spacings),
-        "volumes": dg.MetadataValue.md(shown.to_markdown(index=False)),
+        "volumes": markdown_table(shown),
     }
 
 
@@ -139,17 +138,13 @@ def _checked_patient(study: Study, patient_id: str, checked: list[CheckedMask]) 
     columns = ["exam_id", "status", "labels", "vertebral_body_components", "intervertebral_disc_components", "notes"]
     metadata: dict[str, object] = {
         "status": ", ".join(frame["status"]),
-        "masks": dg.MetadataValue.md(frame[columns].astype("string").fillna("").to_markdown(index=False)),
+        "masks": markdown_table(frame[columns].astype("string").fillna("")),
     }
-    pictures = [_markdown(one.picture) for one in ordered if one.picture]
+    said = "mid-sagittal slice with the mask's outline"
+    pictures = [inline_picture(one.picture, said) for one in ordered if one.picture]
     if pictures:
         metadata["mid_sagittal"] = dg.MetadataValue.md("\n".join(pictures))
     return MadePatient(patient_id, frame, metadata, failure)
-
-
-def _markdown(png: bytes) -> str:
-    """Returns a picture as the page shows one."""
-    return f"![mid-sagittal slice with the mask's outline](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 @patient_asset(
@@ -250,6 +245,6 @@ def deidentified(study: StudyResource) -> dg.AssetCheckResult:
             "exams_with_findings": int(telling["exam_id"].nunique()),
             "exams_with_private_elements": int(found.loc[found["kind"] == "private", "exam_id"].nunique()),
             "places_by_kind": dg.MetadataValue.json({str(k): int(n) for k, n in found["kind"].value_counts().items()}),
-            "exams_by_element": dg.MetadataValue.md(counted.to_markdown(index=False) if len(counted) else "none"),
+            "exams_by_element": markdown_table(counted) if len(counted) else "none",
         },
     )

@@ -20,7 +20,7 @@ from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.versions import version_tags
 from cspine_assets.domain.errors import CSpineError, TableError, unexpected_reason
 from cspine_assets.domain.lake import Stamp
-from cspine_assets.domain.tables.base import Table, arrow_schema
+from cspine_assets.domain.tables.base import Table, arrow_schema, column_comment
 
 OWNERS = ("team:cspine-assets",)
 FORCE_TAG = "cspine/force"
@@ -199,13 +199,11 @@ def column_schema(table: type[Table]) -> dg.TableSchema:
     """Returns a table's columns with their descriptions and units, as the page shows them."""
     columns = []
     for column in arrow_schema(table):
-        described = {key.decode(): value.decode() for key, value in (column.metadata or {}).items()}
-        unit = f" [{described['unit']}]" if described.get("unit") else ""
         columns.append(
             dg.TableColumn(
                 name=column.name,
                 type=str(column.type),
-                description=described.get("description", "") + unit,
+                description=column_comment(column),
                 constraints=dg.TableColumnConstraints(
                     nullable=column.nullable, unique=table.key_columns() == [column.name]
                 ),

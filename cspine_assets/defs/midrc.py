@@ -57,8 +57,7 @@ _HASHED_FOR: dict[type[Table], tuple[str, ...]] = {
 
 def _listing(study: Study, _key: str | None) -> str:
     """Fingerprint of what lies in the download: places, sizes and times of change."""
-    listed = (item.file for item in study.source.listing)
-    return fingerprint_text(*sorted(f"{file.location} {file.size} {file.changed_ns}" for file in listed))
+    return fingerprint_text(*study.source.states)
 
 
 @table_asset(Files, deps=list(_HASHED_FOR), version="1", kinds=("files", "parquet"), source=_listing)

@@ -10,6 +10,7 @@ import pandas as pd
 from cspine_assets.defs.archiving import archive_models
 from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.shown import markdown_table
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import AnnotationProvenance
@@ -49,8 +50,7 @@ def postprocessing(_context: dg.AssetExecutionContext, study: Study) -> Made:
     )
     brief = frame[frame["structure"] == "macro"]
     shown = brief[["predictor", "option", "mean_dice", "exams_changed", "exams_worse", "chosen", "reason"]]
-    table = shown.to_markdown(index=False, floatfmt=".4f")
-    return Made(frame, {"profile": study.profile.name, "choice": dg.MetadataValue.md(table)})
+    return Made(frame, {"profile": study.profile.name, "choice": markdown_table(shown, ".4f")})
 
 
 @table_asset(

@@ -3,7 +3,6 @@
 Add an asset when nnU-Net makes something that others build on. How nnU-Net is run stands in ``cspine_assets.nnunet``.
 """
 
-import base64
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,8 +11,9 @@ import dagster as dg
 import pandas as pd
 
 from cspine_assets.defs.instance import GPU_POOL
-from cspine_assets.defs.io import Made, table_asset
+from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import inline_picture, markdown_table
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
@@ -172,7 +172,7 @@ def plans_asset(context: dg.AssetExecutionContext, study: Study) -> Made:
             for planned in made.configurations
         ]
     )
-    return Made(frame, {"profile": study.profile.name, "plans": dg.MetadataValue.md(frame.to_markdown(index=False))})
+    return Made(frame, {"profile": study.profile.name, "plans": markdown_table(frame)})
 
 
 @table_asset(
@@ -285,9 +285,7 @@ def _curve(epochs: Sequence[EpochFinished], *, title: str) -> str:
         validation_loss=[epoch.val_loss for epoch in epochs],
         pseudo_dice={structure: [epoch.pseudo_dice[structure] for epoch in epochs] for structure in Structure},
     )
-    return (
-        f"![losses and pseudo Dice](data:image/png;base64,{base64.b64encode(curve_png(curve, title=title)).decode()})"
-    )
+    return inline_picture(curve_png(curve, title=title), "losses and pseudo Dice")
 
 
 def worker_count(study: Study) -> int:
@@ -323,7 +321,7 @@ def _logger(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]
 
 
 @dg.asset_check(
-    asset=dg.AssetKey(["nnunet", "raw_dataset"]),
+    asset=asset_key(RawDataset),
     blocking=True,
     description="No test exam, and no patient of one, is trained on.",
 )

@@ -1,4 +1,4 @@
-"""How the study is cut: patients, folds, and configuration x fold.
+"""How the study is cut: patients, folds, configuration x fold, and external predictors.
 
 Add a cut when assets need it. What a cut is stored as (its file in the lake) stands here too, so that it is said once.
 """
@@ -62,7 +62,7 @@ trainings = dg.MultiPartitionsDefinition(
 """One key per model: configuration x fold, such as ``2d|0``."""
 
 external_predictors = dg.DynamicPartitionsDefinition(name="external_predictor")
-"""One key per folder of masks from another tool; ``external.register_predictors`` adds them, sorted."""
+"""One key per folder of masks from another tool; ``register_predictors`` adds them, sorted."""
 
 
 def register_predictors(instance: dg.DagsterInstance, home: Home) -> list[str]:

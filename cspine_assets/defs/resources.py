@@ -118,7 +118,7 @@ class Study:
     def read_arrow(self, table: type[Table], partitions: list[str] | None = None) -> pa.Table:
         """Returns the same rows as Arrow holds them; see ``read``."""
         rows = self.home.lake.read_arrow(table, partitions)
-        if table.full_name().split(".")[0] in ("midrc", "cohort") or "patient_id" not in rows.column_names:
+        if table.schema_name() in ("midrc", "cohort") or "patient_id" not in rows.column_names:
             return rows
         if not self.patient_ids:
             return rows

@@ -40,10 +40,9 @@ def new_data(context: dg.SensorEvaluationContext, study: StudyResource) -> Resul
     """Compares places, sizes and times of the download's files with those that were taken in last."""
     opened = study.open()
     try:
-        listed = [item.file for item in opened.source.listing]
+        files = opened.source.states
     except CSpineError as error:
         return dg.SkipReason(str(error))
-    files = sorted(f"{file.location} {file.size} {file.changed_ns}" for file in listed)
     fingerprint = fingerprint_text(*files, _state(opened.settings.provenance))
     return ask_once(context, opened.home, fingerprint, take_in.name)
 

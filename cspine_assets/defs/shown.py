@@ -3,6 +3,7 @@
 Add a helper when two asset modules show or join alike. What rows mean is the domain's.
 """
 
+import base64
 import json
 
 import dagster as dg
@@ -14,6 +15,21 @@ def inline_table(frame: pd.DataFrame) -> dg.TableMetadataValue:
     columns = [dg.TableColumn(str(name), type=str(kind)) for name, kind in frame.dtypes.items()]
     records = [dg.TableRecord(row) for row in json.loads(frame.to_json(orient="records"))]
     return dg.MetadataValue.table(records, schema=dg.TableSchema(columns))
+
+
+def markdown_table(frame: pd.DataFrame, floatfmt: str = "g") -> dg.MarkdownMetadataValue:
+    """Returns a table as the page shows it at a click.
+
+    Args:
+        frame: The rows; what is missing is left empty.
+        floatfmt: How numbers are written, such as ``.3f``.
+    """
+    return dg.MetadataValue.md(frame.to_markdown(index=False, floatfmt=floatfmt))
+
+
+def inline_picture(png: bytes, said: str) -> str:
+    """Returns a picture within the text of a page; ``said`` stands in its place where pictures are not shown."""
+    return f"![{said}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def told(wrong: int, checked: int, what: str, then: str) -> str:

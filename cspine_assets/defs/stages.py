@@ -69,7 +69,7 @@ def tables_of(schemas: Collection[str]) -> frozenset[type[Table]]:
     """
     known: dict[str, set[type[Table]]] = {}
     for table in known_tables():
-        known.setdefault(table.full_name().split(".")[0], set()).add(table)
+        known.setdefault(table.schema_name(), set()).add(table)
     if unknown := sorted(set(schemas) - known.keys()):
         raise CSpineError(f"expected schemas among {', '.join(sorted(known))}, got {', '.join(unknown)}.")
     return frozenset(table for name in schemas for table in known[name])
@@ -114,7 +114,7 @@ def groups(wanted: Collection[type[Table]] | None) -> Iterator[list[Described]]:
     order = [item for item in in_order() if wanted is None or item.table in wanted]
 
     def cut(item: Described) -> str:
-        return item.table.full_name() if item.partitions_def else item.table.full_name().split(".")[0]
+        return item.table.full_name() if item.partitions_def else item.table.schema_name()
 
     for _, group in groupby(order, key=cut):
         yield list(group)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.shown import markdown_table
 from cspine_assets.domain.report.page import write_report
 from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.catalog import all_tables
@@ -91,6 +92,6 @@ def report(_context: dg.AssetExecutionContext, study: Study) -> Made:
         "profile": study.settings.profile,
         "path": study.home.relative(page),
         "size_bytes": page.stat().st_size,
-        "sections": dg.MetadataValue.md(frame[["title", "rows", "has_picture"]].to_markdown(index=False)),
+        "sections": markdown_table(frame[["title", "rows", "has_picture"]]),
     }
     return Made(frame, shown)

@@ -34,13 +34,12 @@ that cleared page by page by the system is a fifth of its processor time: 5.0 ms
 class FinishedRun:
     """What one run of dcm2niix said; its return code alone proves neither success nor failure."""
 
-    arguments: tuple[str, ...]
     return_code: int
     output: str
 
 
 def dcm2niix_binary() -> Path:
-    """Return the path of the executable inside the installed ``dcm2niix`` package.
+    """Returns the path of the executable inside the installed ``dcm2niix`` package.
 
     Raises:
         ConversionError: The package is not installed, or its executable is missing.
@@ -57,7 +56,7 @@ def dcm2niix_binary() -> Path:
 
 
 def dcm2niix_version() -> str:
-    """Return the version that the executable itself reports, such as ``v1.0.20260724``.
+    """Returns the version that the executable itself reports, such as ``v1.0.20260724``.
 
     Raises:
         ConversionError: The executable is missing, or reports no version.
@@ -73,7 +72,7 @@ def dcm2niix_version() -> str:
 def run_dcm2niix(
     source_folder: Path, destination_folder: Path, name_pattern: str, *, timeout_s: float = 3600
 ) -> FinishedRun:
-    """Convert every series below a folder to uncompressed NIfTI and return what the program said.
+    """Converts every series below a folder to uncompressed NIfTI and returns what the program said.
 
     Args:
         source_folder: Searched five folders deep; may hold many series.
@@ -109,4 +108,4 @@ def _run(arguments: Sequence[str], timeout_s: float) -> FinishedRun:
         ) from error
     except OSError as error:
         raise ConversionError(f"{arguments[0]} cannot be started: {error}. Reinstall `dcm2niix`.") from error
-    return FinishedRun(tuple(arguments), finished.returncode, finished.stdout)
+    return FinishedRun(finished.returncode, finished.stdout)

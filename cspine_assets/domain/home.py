@@ -21,7 +21,7 @@ HOME_VARIABLE = "CSPINE_HOME"
 DEFAULT_HOME = "cspine_home"
 
 
-def home_root(given: str | None = None) -> Path:
+def home_root(given: str | Path | None = None) -> Path:
     """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home."""
     return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
 
@@ -69,6 +69,11 @@ class Home:
         return self.root / "checksums.parquet"
 
     @property
+    def contents(self) -> Path:
+        """Checksums of what an exam's files hold, remembered in the same way; lines that are only ever added."""
+        return self.root / "contents.txt"
+
+    @property
     def nnunet_raw(self) -> Path:
         """nnU-Net's raw datasets."""
         return self.root / "nnunet" / "raw"
@@ -95,7 +100,7 @@ class Home:
 
     @property
     def predictions(self) -> Path:
-        """Predicted masks: ``{set}/{predictor}/{exam_id}.nii.gz``."""
+        """Predicted masks: ``{cv, cv_as_predicted or exams}/{predictor}/{exam_id}.nii.gz``."""
         return self.root / "predictions"
 
     @property
@@ -115,7 +120,7 @@ class Home:
 
     @property
     def report(self) -> Path:
-        """Figures and run reports."""
+        """The study on one page, ``study.html``."""
         return self.root / "report"
 
     @property

@@ -192,9 +192,8 @@ class Lake:
         """Returns what is stored, from the file's footer alone, or None where nothing is stored."""
         path = self.path(table, partition)
         try:
-            state = file_state(
-                path
-            )  # before reading: what is remembered of a file replaced meanwhile is never asked for
+            # before reading: what is remembered of a file replaced meanwhile is never asked for
+            state = file_state(path)
             return _remembered_stamp(path, state) if state else _read_stamp(path)
         except FileNotFoundError:
             return None

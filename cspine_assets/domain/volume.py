@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
-from cspine_assets.domain.plain_nifti import Scratch, read_plain_nifti, view_plain_nifti
+from cspine_assets.domain.plain_nifti import PlainNifti, Scratch, read_plain_nifti, view_plain_nifti
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -120,8 +120,7 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         GeometryError: The file is missing or no NIfTI.
     """
-    image = _load(path)
-    return Geometry(tuple(int(n) for n in image.shape), np.asarray(image.affine, dtype=np.float64))
+    return _grid(_load(path))
 
 
 def read_volume(path: Path) -> Volume:
@@ -143,7 +142,7 @@ def read_volume(path: Path) -> Volume:
         raise GeometryError(
             f"{path}: expected a whole NIfTI, the voxels cannot be read ({_in_a_line(error)})."
         ) from error
-    return Volume(array, Geometry(tuple(image.shape), np.asarray(image.affine, dtype=np.float64)))
+    return Volume(array, _grid(image))
 
 
 def view_volume(content: bytes | memoryview) -> Volume | None:
@@ -152,7 +151,7 @@ def view_volume(content: bytes | memoryview) -> Volume | None:
     ``read_volume`` gives the same and takes three times as long, most of it for one call each of many functions.
     """
     plain = view_plain_nifti(content)
-    return None if plain is None else Volume(plain.array, Geometry(plain.array.shape, plain.affine))
+    return None if plain is None else _as_volume(plain)
 
 
 def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
@@ -167,7 +166,7 @@ def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
         GeometryError: As ``read_volume``, its bytes are damaged, or a value is no whole number between 0 and 255.
     """
     plain = read_plain_nifti(path, scratch or Scratch())
-    volume = read_volume(path) if plain is None else Volume(plain.array, Geometry(plain.array.shape, plain.affine))
+    volume = read_volume(path) if plain is None else _as_volume(plain)
     if volume.array.dtype == np.uint8:
         return Volume(volume.array.astype(np.uint8, copy=False), volume.geometry)
     with np.errstate(invalid="ignore"):  # what is no number is refused below
@@ -239,6 +238,14 @@ def sagittal_pixel_mm(geometry: Geometry) -> tuple[float, float]:
 def middle_slice(geometry: Geometry) -> int:
     """Returns the index of the middle slice, ``n // 2`` as in the published notebook."""
     return geometry.shape[geometry.slice_axis] // 2
+
+
+def _as_volume(plain: PlainNifti) -> Volume:
+    return Volume(plain.array, Geometry(plain.array.shape, plain.affine))
+
+
+def _grid(image: nib.Nifti1Image) -> Geometry:
+    return Geometry(tuple(int(n) for n in image.shape), np.asarray(image.affine, dtype=np.float64))
 
 
 def _load(path: Path) -> nib.Nifti1Image:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from cspine_assets.domain.cohort.names import exam_key
 from cspine_assets.domain.errors import SourceError
 
 EXPERT_WORDS: Final = frozenset({"expert", "gold", "retrospective_expert", "post_clinical_expert"})
@@ -81,11 +82,6 @@ def read_evidence(path: Path) -> Evidence:
         # an answer that names experts alone was asked for them, whether or not it repeats the method
         return replace(evidence, complete=set(evidence.stated.values()) == {"expert"})
     return _evidence(path, _table_records(path, text))
-
-
-def exam_key(name: str) -> str:
-    """Returns the exam of a file name, or the text itself where it is an exam or a series id."""
-    return re.sub(r"(_SEG)?\.nii(\.gz)?$", "", name.strip().rsplit("/", maxsplit=1)[-1])
 
 
 def _json_records(path: Path, text: str) -> list[Mapping[str, Any]]:

@@ -14,14 +14,14 @@ from typing import Final
 import pandas as pd
 
 from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
+from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.cohort import Exams, Patients
 
-IMAGE_ENDING: Final = ".nii.gz"
-MASK_ENDING: Final = "_SEG.nii.gz"
+NOT_REPORTED: Final = "Not Reported"
+"""The release's own word for a sex, race or ethnicity that nobody has said."""
 
 _EXAM_ID = re.compile(r"^(?P<patient_id>.+)_Study-MR-(?P<study_number>\d+)_Series-(?P<series_number>\d+)$")
-_NOT_REPORTED = "Not Reported"
 _FILES = "midrc.annotation_files"
 _MANUFACTURERS: Final = (
     (re.compile(r"siemens", re.IGNORECASE), "Siemens"),
@@ -74,11 +74,11 @@ def build_exams(
     findings: list[Finding] = []
     exams = _exams_of_files(annotation_files, findings)
     if exams.empty:
-        findings += _unused("midrc.mr_series", series["submitter_id"], frozenset(), "exam")
+        findings += _unused("midrc.mr_series", series["submitter_id"], frozenset())
         return ExamsBuilt(empty_frame(Exams), findings_frame(findings))
     exams = _linked(exams, cases, studies, series, findings)
-    findings += _unused("midrc.mr_series", series["submitter_id"], set(exams["series_uid"]), "exam")
-    findings += _unused("midrc.imaging_studies", studies["submitter_id"], set(exams["study_uid"]), "exam")
+    findings += _unused("midrc.mr_series", series["submitter_id"], set(exams["series_uid"]))
+    findings += _unused("midrc.imaging_studies", studies["submitter_id"], set(exams["study_uid"]))
     blocked = {finding.exam_id for finding in findings if finding.severity == "blocks"}
     whole = exams[~exams["exam_id"].isin(blocked)]
     frame = _described(whole, cases, studies, series)
@@ -91,7 +91,7 @@ def build_patients(cases: pd.DataFrame, exams: pd.DataFrame) -> pd.DataFrame:
     counts = exams.groupby("patient_id").size()
     frame = pd.DataFrame({"patient_id": cases["submitter_id"]})
     for name in ("sex", "race", "ethnicity"):
-        frame[name] = cases[name].fillna(_NOT_REPORTED)
+        frame[name] = cases[name].fillna(NOT_REPORTED)
     frame["age_years"] = cases["age_at_index"]
     frame["age_over_89"] = (cases["age_at_index_gt89"] == "Yes").fillna(False)
     frame["exam_count"] = frame["patient_id"].map(counts).fillna(0).astype("Int64")
@@ -114,9 +114,9 @@ def nominal_field_strength(exams: pd.DataFrame) -> pd.Series[str]:
 def _exams_of_files(files: pd.DataFrame, findings: list[Finding]) -> pd.DataFrame:
     """Returns a row per stem: ids from the name, scan and mask, and the series they name."""
     table = files.sort_values("submitter_id").reset_index(drop=True)
-    table["file_name"] = table["file_name"].str.rsplit("/", n=1).str[-1]
+    table["file_name"] = file_names(table["file_name"])
     table["is_mask"] = table["file_name"].str.endswith(MASK_ENDING)
-    table["exam_id"] = table["file_name"].str.replace(r"(_SEG)?\.nii\.gz$", "", regex=True)
+    table["exam_id"] = exam_ids(table["file_name"])
     ids = table["exam_id"].str.extract(_EXAM_ID)
     strange = ids["patient_id"].isna() | ~table["file_name"].str.endswith(IMAGE_ENDING)
     for name in table.loc[strange, "file_name"]:
@@ -154,54 +154,38 @@ def _linked(
     exams = exams.copy()
     exams["series_uid"] = exams["image_series"].fillna(exams["mask_series"])
     differ = exams["mask_series"].notna() & (exams["mask_series"] != exams["series_uid"])
-    _add(findings, exams[differ], "foreign_keys", "scan and mask name one series", "mask_series")
+    _add(findings, exams[differ], "scan and mask name one series", "mask_series")
     by_series = series.set_index("submitter_id")
-    _add(
-        findings,
-        exams[~exams["series_uid"].isin(by_series.index)],
-        "foreign_keys",
-        "a row of midrc.mr_series",
-        "series_uid",
-    )
+    unknown = ~exams["series_uid"].isin(by_series.index)
+    _add(findings, exams[unknown], "a row of midrc.mr_series", "series_uid")
     shared = exams["series_uid"].notna() & exams.duplicated("series_uid", keep=False)
-    _add(findings, exams[shared], "foreign_keys", "a series of one exam alone", "series_uid")
+    _add(findings, exams[shared], "a series of one exam alone", "series_uid")
     exams["study_uid"] = exams["series_uid"].map(by_series["imaging_studies_submitter_id"])
     by_study = studies.set_index("submitter_id")
-    found = exams["study_uid"].notna()
-    _add(
-        findings,
-        exams[found & ~exams["study_uid"].isin(by_study.index)],
-        "foreign_keys",
-        "a row of midrc.imaging_studies",
-        "study_uid",
-    )
+    unknown = exams["study_uid"].notna() & ~exams["study_uid"].isin(by_study.index)
+    _add(findings, exams[unknown], "a row of midrc.imaging_studies", "study_uid")
     exams["series_case"] = exams["series_uid"].map(bare(by_series["case_ids"]))
     exams["study_case"] = exams["study_uid"].map(bare(by_study["case_ids"]))
     for column in ("series_case", "study_case"):
         other = exams[column].notna() & (exams[column] != exams["patient_id"])
-        _add(findings, exams[other], "foreign_keys", "the patient of the file name", column)
-    _add(
-        findings,
-        exams[~exams["patient_id"].isin(cases["submitter_id"])],
-        "foreign_keys",
-        "a row of midrc.cases",
-        "patient_id",
-    )
+        _add(findings, exams[other], "the patient of the file name", column)
+    unknown = ~exams["patient_id"].isin(cases["submitter_id"])
+    _add(findings, exams[unknown], "a row of midrc.cases", "patient_id")
     return exams
 
 
-def _add(findings: list[Finding], rows: pd.DataFrame, check: str, expected: str, column: str) -> None:
-    """Adds a finding that blocks for each exam given."""
+def _add(findings: list[Finding], rows: pd.DataFrame, expected: str, column: str) -> None:
+    """Adds a finding for each exam given: a link of it does not hold, so it is left out."""
     for exam_id, value in zip(rows["exam_id"], rows[column], strict=True):
         got = "nothing" if pd.isna(value) else str(value)
         message = f"exam {exam_id}: expected {expected}, got {got} ({column}); left out. Correct the table"
-        findings.append(Finding(check, "blocks", _FILES, got, message, exam_id))
+        findings.append(Finding("foreign_keys", "blocks", _FILES, got, message, exam_id))
 
 
-def _unused(table: str, keys: Iterable[str], used: Iterable[str], by: str) -> list[Finding]:
-    """Returns a finding for each row that nothing refers to."""
+def _unused(table: str, keys: Iterable[str], used: Iterable[str]) -> list[Finding]:
+    """Returns a finding for each row that no exam refers to."""
     return [
-        Finding("foreign_keys", "warns", table, key, f"{table}: {key} belongs to no {by}; its files are not listed")
+        Finding("foreign_keys", "warns", table, key, f"{table}: {key} belongs to no exam; its files are not listed")
         for key in sorted(set(keys) - set(used))
     ]
 
@@ -214,7 +198,7 @@ def _described(exams: pd.DataFrame, cases: pd.DataFrame, studies: pd.DataFrame, 
     frame = exams.drop(columns=["image_series", "mask_series", "series_case", "study_case"]).reset_index(drop=True)
     frame[["study_number", "series_number"]] = frame[["study_number", "series_number"]].astype("Int64")
     for name in ("sex", "race", "ethnicity"):
-        frame[name] = case[name].fillna(_NOT_REPORTED)
+        frame[name] = case[name].fillna(NOT_REPORTED)
     over = (study["age_at_imaging_gt89"] == "Yes").fillna(False) | (case["age_at_index_gt89"] == "Yes").fillna(False)
     frame["age_over_89"] = over & study["age_at_imaging"].isna()
     # where the study gives no age, that at the index event is the nearest there is

@@ -6,7 +6,6 @@ with them in ``integrity``; reading a file for its content happens elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import zipfile
@@ -14,20 +13,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import pandas as pd
 
 from cspine_assets.domain.cohort.source import Listed, Source
 from cspine_assets.domain.cohort.source_file import DAMAGE, SourceFile
 from cspine_assets.domain.errors import SourceError
-from cspine_assets.domain.files import written_aside
+from cspine_assets.domain.files import fingerprint_stream, written_aside
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.midrc import Files
 
-_BLOCK: Final = 1 << 20
 _MOST_THREADS: Final = 8
 """Hashing and inflating leave the interpreter's lock; more threads than this wait for the disk."""
+
+_MOST_FOLDERS: Final = 4
+"""Folders drawn of one parent; of more, the first are drawn and the others counted."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +110,17 @@ def list_files(source: Source, *, hashed: Collection[str], memory: ChecksumMemor
     return validate(Files, frame.drop_duplicates("location", keep="last").sort_values("location"))
 
 
-def file_tree(files: pd.DataFrame, *, most_folders: int = 4) -> str:
+def file_tree(files: pd.DataFrame) -> str:
     """Returns a download's folders as a tree, each with the number and size of all files below it.
 
     Args:
         files: Rows of ``midrc.files``; instances are not drawn.
-        most_folders: Folders shown of one parent; of more, the first are shown and the others counted.
     """
     root = _Folder()
     shown = files[files["kind"] != "instance"]
     for folder, kind, size in zip(shown["folder"], shown["kind"], shown["size_bytes"], strict=True):
         root.add([] if folder == "." else str(folder).split("/"), str(kind), int(size))
-    return "\n".join([f".  {root.summary()}", *root.lines("", most_folders)])
+    return "\n".join([f".  {root.summary()}", *root.lines("")])
 
 
 class _Folder:
@@ -141,13 +141,13 @@ class _Folder:
         counted = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.counts.items()))
         return f"({counted}; {self.size_bytes / 1e6:,.1f} MB)"
 
-    def lines(self, indent: str, most: int) -> Iterator[str]:
+    def lines(self, indent: str) -> Iterator[str]:
         names = sorted(self.folders)
-        drawn = names if len(names) <= most else names[: most - 1]
+        drawn = names if len(names) <= _MOST_FOLDERS else names[: _MOST_FOLDERS - 1]
         for name in drawn:
             last = name == names[-1]
             yield f"{indent}{'└── ' if last else '├── '}{name}  {self.folders[name].summary()}"
-            yield from self.folders[name].lines(indent + ("    " if last else "│   "), most)
+            yield from self.folders[name].lines(indent + ("    " if last else "│   "))
         if len(drawn) < len(names):
             yield f"{indent}└── … {len(names) - len(drawn):,} more folders"
 
@@ -183,14 +183,7 @@ def _read(listed: Listed, hashed: Collection[str]) -> list[Content]:
 
 def _md5(file: SourceFile) -> str:
     with file.open() as stream:
-        return _digest(stream)
-
-
-def _digest(stream: IO[bytes]) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    while block := stream.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()
+        return fingerprint_stream(stream, "md5")
 
 
 def _instances(file: SourceFile, *, hash_them: bool) -> Iterator[Content]:
@@ -206,7 +199,7 @@ def _instances(file: SourceFile, *, hash_them: bool) -> Iterator[Content]:
                 digest = None
                 if hash_them:
                     with archive.open(info) as member:
-                        digest = _digest(member)
+                        digest = fingerprint_stream(member, "md5")
                 yield Content(info.filename, info.file_size, digest)
 
 

@@ -13,6 +13,7 @@ from typing import Final
 import pandas as pd
 
 from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
+from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
 from cspine_assets.domain.cohort.published import compare_with_published, recognize_release
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import Integrity
@@ -116,7 +117,7 @@ def find_unpaired_files(tables: CohortTables) -> list[Finding]:
             "image_and_mask",
             "blocks" if kind == "image" else "warns",
             "midrc.annotation_files",
-            f"{exam_id}.nii.gz" if kind == "image" else f"{exam_id}_SEG.nii.gz",
+            f"{exam_id}{IMAGE_ENDING if kind == 'image' else MASK_ENDING}",
             f"exam {exam_id}: expected a scan and a mask, the release lists no "
             + ("scan; the volume can only come from DICOM" if kind == "image" else "mask to refer to"),
             exam_id,
@@ -364,15 +365,15 @@ def _expected_files(tables: CohortTables) -> pd.DataFrame:
     The twin of a scan is its series, and that of a series its scan: where one is there, the other can be done without.
     """
     shipped = tables.annotation_files
-    name = shipped["file_name"].str.rsplit("/", n=1).str[-1]
-    is_mask = name.str.endswith("_SEG.nii.gz")
+    name = file_names(shipped["file_name"])
+    is_mask = name.str.endswith(MASK_ENDING)
     files = pd.DataFrame(
         {
             "kind": is_mask.map({True: "mask", False: "image"}),
             "subject": name,
             "size_expected": shipped["file_size"],
             "md5_expected": shipped["md5sum"],
-            "exam_id": name.str.replace(r"(_SEG)?\.nii\.gz$", "", regex=True),
+            "exam_id": exam_ids(name),
             "twin": shipped["mr_series_files_submitter_id"],
         }
     )
@@ -384,7 +385,7 @@ def _expected_files(tables: CohortTables) -> pd.DataFrame:
     others = pd.DataFrame(
         {
             "kind": "table",
-            "subject": manifest["file_name"].str.rsplit("/", n=1).str[-1],
+            "subject": file_names(manifest["file_name"]),
             "size_expected": manifest["file_size"],
             "md5_expected": manifest["md5sum"],
         }

@@ -12,8 +12,9 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.cohort.evidence import Evidence, exam_key, provenance_of_word
+from cspine_assets.domain.cohort.evidence import Evidence, provenance_of_word
 from cspine_assets.domain.cohort.findings import Finding, findings_frame
+from cspine_assets.domain.cohort.names import MASK_ENDING, exam_key
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.cohort import AnnotationProvenance
 
@@ -79,7 +80,7 @@ def build_annotation_provenance(
 
 def _methods(annotation_files: pd.DataFrame) -> pd.Series[str]:
     """Returns the release's word for each mask, by exam."""
-    masks = annotation_files[annotation_files["file_name"].str.endswith("_SEG.nii.gz")]
+    masks = annotation_files[annotation_files["file_name"].str.endswith(MASK_ENDING)]
     keys = masks["file_name"].map(exam_key)
     methods: pd.Series[str] = masks["annotation_method"].set_axis(keys.to_numpy())
     return methods[~methods.index.duplicated()]

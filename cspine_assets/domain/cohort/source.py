@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING
 from cspine_assets.domain.cohort.source_file import SourceFile
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.tables.midrc import NODES
@@ -30,7 +31,6 @@ MAX_ENTRIES: Final = 1_000_000
 _TABLE_NAME = re.compile(rf"^({'|'.join(node.name for node in NODES)})(?:_.*)?\.tsv$", re.IGNORECASE)
 _UID = re.compile(r"^\d+(?:\.\d+)+$")
 _DATE = re.compile(r"(?<!\d)(\d{8})(?!\d)")
-_MASK_ENDING = "_SEG.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ class Source:
     listing: tuple[Listed, ...]
 
     @property
-    def release(self) -> str | None:
-        """Date of the release, ``YYYYMMDD``, from the name of the case table, if that has one."""
-        table = self.table_files.get("case")
-        return _date(table.name) or None if table else None
+    def states(self) -> tuple[str, ...]:
+        """Place, size and time of change of every file, sorted: while they stay the same, so does the download."""
+        files = (listed.file for listed in self.listing)
+        return tuple(sorted(f"{file.location} {file.size} {file.changed_ns}" for file in files))
 
     @property
     def in_archives(self) -> bool:
@@ -131,8 +131,8 @@ def find_source(folder: Path) -> Source:
     return Source(
         folder=folder,
         table_files={node: _newest(node, files, met.notes) for node, files in sorted(met.tables.items())},
-        images={name: file for name, file in nifti.items() if not name.endswith(_MASK_ENDING)},
-        masks={name: file for name, file in nifti.items() if name.endswith(_MASK_ENDING)},
+        images={name: file for name, file in nifti.items() if not name.endswith(MASK_ENDING)},
+        masks={name: file for name, file in nifti.items() if name.endswith(MASK_ENDING)},
         series={uid: tuple(sorted(f, key=_preference)) for uid, f in sorted(met.series.items())},
         notes=tuple(met.notes),
         listing=tuple(met.listing),
@@ -189,8 +189,8 @@ def _sort_in(met: _Findings, file: SourceFile) -> None:
     if table := _TABLE_NAME.match(name):
         kind = "table"
         met.tables.setdefault(table.group(1).lower(), []).append(file)
-    elif name.endswith(".nii.gz"):
-        kind = "mask" if name.endswith(_MASK_ENDING) else "image"
+    elif name.endswith(IMAGE_ENDING):
+        kind = "mask" if name.endswith(MASK_ENDING) else "image"
         met.nifti.setdefault(name, []).append(file)
     elif name.endswith(".zip") and _UID.match(name.removesuffix(".zip")):
         kind = "series"

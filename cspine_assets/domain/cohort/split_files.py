@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from cspine_assets.domain.cohort.evidence import exam_key
+from cspine_assets.domain.cohort.names import exam_key
 from cspine_assets.domain.errors import SourceError, TableError
 
 _EXPECTED: Final = (

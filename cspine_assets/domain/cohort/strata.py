@@ -10,7 +10,7 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.cohort.exams import nominal_field_strength
+from cspine_assets.domain.cohort.exams import NOT_REPORTED, nominal_field_strength
 
 AGE_BANDS: Final = (
     (0, 40, "under 40"),
@@ -20,8 +20,6 @@ AGE_BANDS: Final = (
     (70, 90, "70 and over"),
 )
 """Decades around the published mean of 54.5 years (SD 16.4), the sparse ends pooled."""
-
-_NOT_REPORTED: Final = "Not Reported"
 
 
 def exam_strata(exams: pd.DataFrame) -> pd.DataFrame:
@@ -33,9 +31,9 @@ def exam_strata(exams: pd.DataFrame) -> pd.DataFrame:
         exams: Rows of ``cohort.exams``.
     """
     strata = pd.DataFrame({"exam_id": exams["exam_id"]})
-    strata["sex"] = exams["sex"].replace(_NOT_REPORTED, pd.NA)
+    strata["sex"] = exams["sex"].replace(NOT_REPORTED, pd.NA)
     strata["age_band"] = _age_bands(exams)
-    strata["race"] = exams["race"].replace(_NOT_REPORTED, pd.NA)
+    strata["race"] = exams["race"].replace(NOT_REPORTED, pd.NA)
     strata["manufacturer"] = exams["manufacturer"]
     strata["field_strength"] = nominal_field_strength(exams)
     return strata.astype("string").reset_index(drop=True)

@@ -1,7 +1,7 @@
 """What is said of one metric over many exams: counts, mean and median with their intervals, spread, quartiles.
 
 Add a statistic here when it describes the exams of one predictor. Over which exams it is taken stands in
-``summaries`` and ``groups``.
+``summaries`` and ``group_metrics``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from cspine_assets.domain.evaluation.bootstrap import Interval, mean_intervals, median_intervals
 from cspine_assets.domain.evaluation.overlap import Status
+from cspine_assets.domain.evaluation.sets import value_array
 
 Values = NDArray[np.float64]
 
@@ -56,14 +58,15 @@ class Distribution:
     q3: float | None = None
 
 
-def describe(values: Values, statuses: Sequence[str]) -> Distribution:
-    """Returns the distribution of one metric.
+def describe_metrics(exams: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Distribution]:
+    """Returns the distribution of each metric over exams.
 
     Args:
-        values: One value per exam, NaN where it has none, finite otherwise.
-        statuses: Status of each exam.
+        exams: A row per exam with its ``status`` and a column per metric, finite or missing.
+        metrics: The columns.
     """
-    return describe_columns(values[:, None], statuses)[0]
+    columns = np.column_stack([value_array(exams[metric]) for metric in metrics])
+    return dict(zip(metrics, describe_columns(columns, exams["status"].tolist()), strict=True))
 
 
 def describe_columns(columns: Values, statuses: Sequence[str]) -> list[Distribution]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cspine_assets.domain.evaluation.distribution import describe_columns
+from cspine_assets.domain.evaluation.distribution import describe_metrics
 from cspine_assets.domain.evaluation.groupings import MIN_EXAMS, Group, scored_sets
 from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, failed_array, typed, value_array
 from cspine_assets.domain.evaluation.success import CRITERIA, Rate
@@ -44,11 +44,10 @@ def group_metrics(
 def _describe(group: Group, metrics: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yields a row per predictor, structure and metric of a group."""
     for (predictor, structure), exams in group.exams.groupby(["predictor", "structure"], sort=True):
-        columns = np.column_stack([value_array(exams[metric]) for metric in metrics])
-        described = describe_columns(columns, exams["status"].tolist())
         failed = failed_array(exams["status"])
         volume = float(np.median(value_array(exams["volume_reference_mm3"])))
-        for metric, values, found in zip(metrics, columns.T, described, strict=True):
+        for metric, found in describe_metrics(exams, metrics).items():
+            values = value_array(exams[metric])
             yield {
                 "predictor": predictor,
                 "structure": structure,

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 
-from cspine_assets.domain.evaluation.distribution import describe_columns
+from cspine_assets.domain.evaluation.distribution import describe_metrics
 from cspine_assets.domain.evaluation.sets import (
     SUMMARY_METRICS,
     by_structure,
     typed,
-    value_array,
     with_set_name,
     with_worst_case,
 )
@@ -101,9 +99,7 @@ def history_rows(
 def _summaries(exams: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Yields what each structure and metric of one predictor and set came to."""
     for structure, rows in by_structure(exams, SUMMARY_METRICS):
-        columns = np.column_stack([value_array(rows[metric]) for metric in SUMMARY_METRICS])
-        described = describe_columns(columns, rows["status"].tolist())
-        for metric, found in zip(SUMMARY_METRICS, described, strict=True):
+        for metric, found in describe_metrics(rows, SUMMARY_METRICS).items():
             yield {
                 "structure": structure,
                 "metric": metric,

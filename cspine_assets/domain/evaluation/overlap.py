@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.evaluation.pair import read_mask_pair
 
 _WORD: Final = 8
 """Bytes of a machine word: voxels are looked at eight at a time, since most are background in both masks."""
@@ -59,21 +57,6 @@ class Overlap:
     volume_reference_mm3: float
     volume_prediction_mm3: float
     volume_difference_relative: float | None
-
-
-def score_exam(reference_path: Path, prediction_path: Path) -> dict[Structure, Overlap]:
-    """Returns the overlap of both structures of two mask files.
-
-    Raises:
-        GeometryError: A file cannot be read, or the grids differ; the message names the difference.
-    """
-    pair = read_mask_pair(reference_path, prediction_path, labels=LABELS)
-    return measure_overlap(
-        pair.reference,
-        pair.prediction,
-        slice_axis=pair.geometry.slice_axis,
-        voxel_volume_mm3=pair.geometry.voxel_volume_mm3,
-    )
 
 
 def measure_overlap(

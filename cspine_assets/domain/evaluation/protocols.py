@@ -108,11 +108,6 @@ def judge_as_published(
     ]
 
 
-def compare_paired(first: Values, second: Values) -> Comparison:
-    """Returns the paired comparison of two columns: see ``compare_paired_each``."""
-    return compare_paired_each([Sample(first, second)])[0]
-
-
 def compare_paired_each(pairs: Sequence[Sample]) -> list[Comparison]:
     """Returns Wilcoxon's signed-rank test, the rank-biserial effect and the paired bootstrap of each pair.
 
@@ -140,11 +135,6 @@ def compare_paired_each(pairs: Sequence[Sample]) -> list[Comparison]:
             )
         )
     return found
-
-
-def compare_as_published(first: Values, second: Values) -> Comparison:
-    """Returns the published study's comparison of two columns: see ``compare_as_published_each``."""
-    return compare_as_published_each([Sample(first, second)])[0]
 
 
 def compare_as_published_each(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.overlap import Status
 from cspine_assets.domain.evaluation.score_file import DISTANCES
-from cspine_assets.domain.tables.base import Table, empty_frame, validate
+from cspine_assets.domain.tables.base import Table, empty_frame, typed_frame, validate
 
 COMPARED_METRICS: Final = (
     "dice_volumetric",
@@ -111,7 +111,4 @@ def failed_array(statuses: pd.Series[str]) -> NDArray[np.bool_]:
 
 def typed(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Returns rows as a validated table; what a row does not say is missing, typed as described."""
-    empty = empty_frame(table)
-    if not rows:
-        return empty
-    return validate(table, pd.DataFrame(rows, columns=list(empty)).astype(empty.dtypes.to_dict()))
+    return validate(table, typed_frame(table, rows)) if rows else empty_frame(table)

@@ -10,15 +10,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-import numpy as np
 import pandas as pd
 
-from cspine_assets.domain.evaluation.distribution import describe_columns
+from cspine_assets.domain.evaluation.distribution import describe_metrics
 from cspine_assets.domain.evaluation.sets import (
     SUMMARY_METRICS,
     by_structure,
     typed,
-    value_array,
     with_set_name,
     with_worst_case,
 )
@@ -61,10 +59,7 @@ def _summarise(
     rows: list[dict[str, object]] = []
     for key, exams in with_worst_case(with_set_name(scored)).groupby(list(group), sort=True):
         for structure, of_structure in by_structure(exams, metrics):
-            columns = np.column_stack([value_array(of_structure[metric]) for metric in metrics])
-            described = describe_columns(columns, of_structure["status"].tolist())
             named = {**dict(zip(group, key, strict=True)), "structure": structure}
-            rows += [
-                {**named, "metric": metric, **asdict(found)} for metric, found in zip(metrics, described, strict=True)
-            ]
+            described = describe_metrics(of_structure, metrics)
+            rows += [{**named, "metric": metric, **asdict(found)} for metric, found in described.items()]
     return typed(table, rows)

@@ -27,7 +27,6 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _NAME_LENGTHS = 26
 """Where the lengths of name and extra field stand in a member's own header."""
 
-
 _DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -139,8 +138,7 @@ def stage_series(
     else:
         raise Refusal(
             Cause.MISSING,
-            f"{staging.subject}: expected a zip, a folder or a DICOM file at {source.name}, there is "
-            "nothing. "
+            f"{staging.subject}: expected a zip, a folder or a DICOM file at {source.name}, there is nothing. "
             "Fetch the series again.",
         )
     return StagedSeries(folder, tuple(staging.files), staging.ignored_count)

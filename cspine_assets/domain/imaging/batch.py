@@ -67,7 +67,6 @@ def _lost(task: ConversionTask) -> Outcome:
     return Failed(
         task.request,
         Cause.WORKER_DIED,
-        f"{task.request.exam_id}: expected a conversion, the worker process died over it twice (out of "
-        "memory, or a "
+        f"{task.request.exam_id}: expected a conversion, the worker process died over it twice (out of memory, or a "
         "crash in a library). Convert it again with fewer workers.",
     )

@@ -120,8 +120,7 @@ def read_nifti_bytes(path: Path, *, subject: str) -> bytes:
     except (OSError, EOFError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # its stub is wrong
         raise Refusal(
             Cause.DAMAGED,
-            f"{subject}: expected a whole gzip file, {path.name} is cut short or damaged "
-            f"({type(error).__name__}). "
+            f"{subject}: expected a whole gzip file, {path.name} is cut short or damaged ({type(error).__name__}). "
             "Fetch it again.",
         ) from error
     return bytes(content)

@@ -6,13 +6,14 @@ the caller.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
+
+from cspine_assets.domain.files import fingerprint_stream
 
 _LINE = re.compile(r"(?P<size>\d+)\t(?P<changed>\d+)\t(?P<sha256>[0-9a-f]{64})\t(?P<location>.+)")
 
@@ -55,7 +56,7 @@ class ContentMemory:
         known = self._known.get(state)
         if known is None:
             with opened() as stream:
-                known = self._known[state] = _digest(stream)
+                known = self._known[state] = fingerprint_stream(stream)
             self._add(state, known)
         return known
 
@@ -76,10 +77,3 @@ class ContentMemory:
         with self.path.open("a", encoding="utf-8") as stream:
             # the line break comes first: it ends what a killed process left half-written
             stream.write(f"\n{line}")
-
-
-def _digest(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()

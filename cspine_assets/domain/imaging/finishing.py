@@ -64,8 +64,8 @@ def finish_converted(
     check_against_headers(volume.geometry, series.grid, subject=subject)
     check_voxels(volume, subject=subject)
     comparison, remarks = _compare(request, volume, folder)
-    plain = without_free_text(content)
-    sha256 = write_gzip(destination, plain.head, plain.voxels)
+    stripped = without_free_text(content)
+    sha256 = write_gzip(destination, stripped.head, stripped.voxels)
     return ConvertedVolume(
         request=request,
         origin=Origin.DICOM,
@@ -75,7 +75,7 @@ def finish_converted(
         instance_count=series.instance_count,
         equals_shipped=comparison,
         converter=converter_name(),
-        warnings=(*notes, *produced.warnings, *remarks, *_emptied(plain.emptied)),
+        warnings=(*notes, *produced.warnings, *remarks, *_emptied(stripped.emptied)),
         sha256=sha256,
         findings=findings,
     )
@@ -97,7 +97,7 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
     subject = request.exam_id
     content = read_nifti_bytes(shipped, subject=subject)
     try:
-        plain = without_free_text(content)
+        stripped = without_free_text(content)
         placed = has_orientation(content)
     except GeometryError as error:
         raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {shipped.name}: {error} Fetch it again.") from error
@@ -106,7 +106,7 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
     volume = _unpacked(content, folder, f"{subject}: {shipped.name}")
     check_sagittal(volume.geometry, subject=subject, slice_count=request.expected_instances)
     check_voxels(volume, subject=subject)
-    sha256 = write_gzip(destination, plain.head, plain.voxels)
+    sha256 = write_gzip(destination, stripped.head, stripped.voxels)
     return ConvertedVolume(
         request=request,
         origin=Origin.SHIPPED_NIFTI,
@@ -116,7 +116,7 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
         instance_count=None,
         equals_shipped=ShippedComparison.EQUAL,
         converter=None,
-        warnings=_emptied(plain.emptied),
+        warnings=_emptied(stripped.emptied),
         sha256=sha256,
         findings=(),
     )

@@ -106,7 +106,7 @@ def check_mask(
         content = read_nifti_bytes(mask_path, subject=exam_id)
         mask = _read(content, mask_path, exam_id)
         placed = has_orientation(content)
-        plain = without_free_text(content)
+        stripped = without_free_text(content)
     except (Refusal, GeometryError) as error:
         cause = error.cause if isinstance(error, Refusal) else Cause.NOT_A_VOLUME
         return replace(looked_at, cause=cause, reason=str(error))
@@ -119,11 +119,11 @@ def check_mask(
     if not findings.is_ok:
         return findings
     if destination is None:
-        sha256 = content_sha256(plain.head, plain.voxels)
+        sha256 = content_sha256(stripped.head, stripped.voxels)
     else:
-        sha256 = write_gzip(destination, plain.head, plain.voxels)
+        sha256 = write_gzip(destination, stripped.head, stripped.voxels)
     kept = destination or mask_path
-    emptied = (f"free text removed from the header: {', '.join(plain.emptied)}",) if plain.emptied else ()
+    emptied = (f"free text removed from the header: {', '.join(stripped.emptied)}",) if stripped.emptied else ()
     notes = (*findings.notes, *emptied) if destination is not None else findings.notes
     return replace(findings, path=kept, sha256=sha256, notes=notes)
 

@@ -32,7 +32,7 @@ _NO_TIME: Final = b"0.000"
 
 
 @dataclass(frozen=True)
-class PlainNifti:
+class StrippedNifti:
     """An uncompressed NIfTI without free text.
 
     Attributes:
@@ -46,7 +46,7 @@ class PlainNifti:
     emptied: tuple[str, ...]
 
 
-def without_free_text(content: bytes | memoryview) -> PlainNifti:
+def without_free_text(content: bytes | memoryview) -> StrippedNifti:
     """Returns a NIfTI with its free text and extensions emptied; its length and geometry stay.
 
     The echo time in the description stays; the time of day beside it becomes ``0.000``, as the basic profile
@@ -68,7 +68,7 @@ def without_free_text(content: bytes | memoryview) -> PlainNifti:
         emptied.append("descrip")
     if offset > HEADER_BYTES + 4 and _empty(changed, slice(_EXTENSION_FLAG, offset)):
         emptied.append("extensions")
-    return PlainNifti(bytes(changed), memoryview(content)[offset:], tuple(emptied))
+    return StrippedNifti(bytes(changed), memoryview(content)[offset:], tuple(emptied))
 
 
 def has_orientation(content: bytes | memoryview) -> bool:

@@ -111,9 +111,8 @@ def _check_pixels(instances: Sequence[Instance], subject: str) -> None:
     if any("MOSAIC" in instance.image_type for instance in instances):
         raise Refusal(
             Cause.OTHER_KIND,
-            f"{subject}: expected one slice an instance, found mosaics (many slices in one picture, a "
-            "time series "
-            "of volumes). Choose the sagittal T2-weighted series.",
+            f"{subject}: expected one slice an instance, found mosaics (many slices in one picture, a time series of "
+            "volumes). Choose the sagittal T2-weighted series.",
         )
     frames = max(instance.frames for instance in instances)
     if frames > 1:
@@ -153,8 +152,7 @@ def _check_stack(instances: Sequence[Instance], expectation: SeriesExpectation) 
     if expectation.instance_count is not None and len(instances) != expectation.instance_count:
         raise Refusal(
             Cause.SLICE_COUNT,
-            f"{subject}: expected {expectation.instance_count} instances (number_of_instances of the "
-            "series), "
+            f"{subject}: expected {expectation.instance_count} instances (number_of_instances of the series), "
             f"found {len(instances)}. Fetch the series again.",
         )
     if len(instances) < 2:

@@ -57,8 +57,7 @@ def check_against_headers(found: Geometry, expected: Geometry, *, subject: str) 
     if not is_permutation:
         raise Refusal(
             Cause.DIFFERS_FROM_HEADERS,
-            f"{subject}: expected the axes and spacing of the headers ({_words(expected)}), the converter "
-            "gave "
+            f"{subject}: expected the axes and spacing of the headers ({_words(expected)}), the converter gave "
             f"{_words(found)}.",
         )
     shape = tuple(int(n) for n in np.abs(signed) @ np.array(expected.shape))
@@ -73,8 +72,7 @@ def check_against_headers(found: Geometry, expected: Geometry, *, subject: str) 
     if away > CORNER_TOLERANCE_MM:
         raise Refusal(
             Cause.DIFFERS_FROM_HEADERS,
-            f"{subject}: expected the grid of the headers ({_words(expected)}), the converter's "
-            f"({_words(found)}) "
+            f"{subject}: expected the grid of the headers ({_words(expected)}), the converter's ({_words(found)}) "
             f"lies up to {away:.3f} mm away.",
         )
 

@@ -120,23 +120,21 @@ def compared_figure(
     *,
     title: str | None = None,
     footnote: str | None = None,
-    slice_index: int | None = None,
 ) -> Figure:
     """Returns three panels of one sagittal slice: the scan, the reference over it, the prediction over it.
 
     Args:
         volume: Scan in any orientation.
-        reference: Labels on the same grid; they choose the slice and the part of it that is shown.
+        reference: Labels on the same grid; they choose the slice, the middle one or where that has no label the one
+            with most, and the part of it that is shown.
         prediction: Labels on the same grid.
         title: A line above, such as the exam.
         footnote: A line below, such as that the exam is synthetic.
-        slice_index: Slice to show; by default the middle one, or where the reference has no label there the one with
-            most.
 
     Raises:
         GeometryError: A mask and the scan lie on different grids.
     """
-    index = most_telling_slice(reference) if slice_index is None else slice_index
+    index = most_telling_slice(reference)
     view, predicted = _view(volume, reference, index), _view(volume, prediction, index, around=reference)
     _, width, height, _ = view.extent
     slice_inch = PANEL_INCH * min(width / height, 1.4)

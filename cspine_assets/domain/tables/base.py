@@ -88,6 +88,11 @@ class Table(pandera.DataFrameModel):
         return str(cls.to_schema().name)
 
     @classmethod
+    def schema_name(cls) -> str:
+        """Returns the schema, which is also the group of its asset and a folder of the lake."""
+        return cls.full_name().split(".")[0]
+
+    @classmethod
     def key_columns(cls) -> list[str]:
         """Returns the columns that tell rows apart; a table of one row may have none."""
         unique = cls.to_schema().unique
@@ -102,6 +107,13 @@ class Table(pandera.DataFrameModel):
 def column_names(table: type[Table]) -> list[str]:
     """Returns the columns in their described order."""
     return list(table.to_schema().columns)
+
+
+def column_comment(field: pa.Field) -> str:
+    """Returns what a column of ``arrow_schema`` says, with its unit."""
+    described = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    unit = described.get("unit")
+    return str(described.get("description", "")) + (f" [{unit}]" if unit else "")
 
 
 def rows_of(frame: pd.DataFrame) -> Iterator[Any]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cspine_assets.domain.tables.base import Table, arrow_schema
+from cspine_assets.domain.tables.base import Table, arrow_schema, column_comment
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.warehouse import Report
 from cspine_assets.domain.warehouse.keys import foreign_keys
 from cspine_assets.domain.warehouse.questions import QUESTIONS
-from cspine_assets.domain.warehouse.statements import SQL_TYPES, column_comment
+from cspine_assets.domain.warehouse.statements import SQL_TYPES
 from cspine_assets.domain.warehouse.views import VIEWS
 
 _HEAD = """\

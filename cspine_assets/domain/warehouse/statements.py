@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pyarrow as pa
-
-from cspine_assets.domain.tables.base import Table, arrow_schema
+from cspine_assets.domain.tables.base import Table, arrow_schema, column_comment
 from cspine_assets.domain.warehouse.keys import ForeignKey
 from cspine_assets.domain.warehouse.views import View
 
@@ -18,10 +16,10 @@ SQL_TYPES = {"string": "VARCHAR", "int64": "BIGINT", "double": "DOUBLE", "bool":
 
 def create_schema(table: type[Table]) -> str:
     """Returns the statement that makes sure of a table's schema."""
-    return f"CREATE SCHEMA IF NOT EXISTS {quoted(_schema(table))}"
+    return f"CREATE SCHEMA IF NOT EXISTS {quoted(table.schema_name())}"
 
 
-def create_table(table: type[Table], foreign_keys: Sequence[ForeignKey], *, own_key: bool = True) -> str:
+def create_table(table: type[Table], foreign_keys: Sequence[ForeignKey], *, own_key: bool) -> str:
     """Returns the statement that creates a table with the keys that it points into, and its own where that is asked."""
     schema = arrow_schema(table)
     parts = [
@@ -33,7 +31,9 @@ def create_table(table: type[Table], foreign_keys: Sequence[ForeignKey], *, own_
         kind = "UNIQUE" if any(schema.field(name).nullable for name in own) else "PRIMARY KEY"
         parts.append(f"{kind} ({', '.join(map(quoted, own))})")
     for key in foreign_keys:
-        if _schema(key.parent) != _schema(table):  # DuckDB knows no key into another schema; the comment names it
+        if (
+            key.parent.schema_name() != table.schema_name()
+        ):  # DuckDB knows no key into another schema; the comment names it
             continue
         there = f"{quoted_name(key.parent)} ({quoted(key.parent.key_columns()[0])})"
         parts.append(f"FOREIGN KEY ({quoted(key.column)}) REFERENCES {there}")
@@ -68,17 +68,6 @@ def comments(table: type[Table], kind: str = "TABLE", foreign_keys: Sequence[For
     for field in arrow_schema(table):
         comment = column_comment(field) + parents.get(field.name, "")
         yield f"COMMENT ON COLUMN {name}.{quoted(field.name)} IS {text(comment)}"
-
-
-def column_comment(field: pa.Field) -> str:
-    """Returns what a column says, with its unit."""
-    described = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-    unit = described.get("unit")
-    return str(described.get("description", "")) + (f" [{unit}]" if unit else "")
-
-
-def _schema(table: type[Table]) -> str:
-    return table.full_name().split(".")[0]
 
 
 def quoted_name(table: type[Table]) -> str:

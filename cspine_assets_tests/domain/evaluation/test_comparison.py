@@ -14,12 +14,20 @@ from cspine_assets.domain.evaluation import bootstrap
 from cspine_assets.domain.evaluation.bootstrap import mean_intervals, median_interval, unpaired_interval
 from cspine_assets.domain.evaluation.comparison import model_comparison
 from cspine_assets.domain.evaluation.multiplicity import holm
-from cspine_assets.domain.evaluation.protocols import compare_as_published, compare_paired
-from cspine_assets.domain.evaluation.rank_tests import rank_biserial
+from cspine_assets.domain.evaluation.protocols import compare_as_published_each, compare_paired_each
+from cspine_assets.domain.evaluation.rank_tests import Sample, rank_biserial
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
 BODY, DISC = "vertebral_body", "intervertebral_disc"
+
+
+def compare_paired(first, second):
+    return compare_paired_each([Sample(first, second)])[0]
+
+
+def compare_as_published(first, second):
+    return compare_as_published_each([Sample(first, second)])[0]
 
 
 def scores(seed, n):

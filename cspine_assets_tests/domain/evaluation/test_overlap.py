@@ -9,7 +9,8 @@ import SimpleITK as sitk
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.evaluation.overlap import Status, measure_overlap, score_exam
+from cspine_assets.domain.evaluation.mask_score import score_masks
+from cspine_assets.domain.evaluation.overlap import Status, measure_overlap
 from cspine_assets_tests.domain.evaluation.mask_pairs import random_pair
 
 BODY, DISC = Structure.VERTEBRAL_BODY, Structure.INTERVERTEBRAL_DISC
@@ -114,6 +115,10 @@ def write(path, array, affine):
     return path
 
 
+def overlap_of(reference, prediction):
+    return score_masks(reference, prediction, with_surfaces=False, with_levels=False).overlap
+
+
 def test_slices_lie_along_the_axis_that_the_affine_says(tmp_path):
     rng = np.random.default_rng(5)
     reference, prediction = rng.integers(0, 3, (2, 5, 6, 7)).astype(np.uint8)
@@ -122,7 +127,7 @@ def test_slices_lie_along_the_axis_that_the_affine_says(tmp_path):
         write(tmp_path / f"{name}.nii.gz", mask, slices_first)
         for name, mask in (("reference", reference), ("prediction", prediction))
     ]
-    measured = score_exam(*paths)[DISC]
+    measured = overlap_of(*paths)[DISC]
     assert measured.dice_slice_mean == plain_slice_mean(reference, prediction, 2, 0)
     assert measured.volume_reference_mm3 == pytest.approx(0.75 * np.sum(reference == 2))
 
@@ -134,4 +139,4 @@ def test_a_shifted_prediction_grid_is_an_error_that_names_the_difference(tmp_pat
     reference = write(tmp_path / "reference.nii.gz", mask, np.eye(4))
     prediction = write(tmp_path / "prediction.nii.gz", mask, shifted)
     with pytest.raises(GeometryError, match=r"prediction\.nii\.gz.*origin differs by 2 mm"):
-        score_exam(reference, prediction)
+        overlap_of(reference, prediction)

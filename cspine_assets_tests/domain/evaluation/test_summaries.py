@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cspine_assets.domain.evaluation import summaries
-from cspine_assets.domain.evaluation.distribution import describe, describe_columns
+from cspine_assets.domain.evaluation.distribution import describe_columns
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
 BODY, DISC = "vertebral_body", "intervertebral_disc"
 VALUES = [0.9, 0.8, 0.0, 0.7, 0.95]
+
+
+def describe(values, statuses):
+    return describe_columns(values[:, None], statuses)[0]
 
 
 def row(frame, **wanted):
