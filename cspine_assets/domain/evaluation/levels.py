@@ -89,13 +89,12 @@ def _score_structure(
     """Returns both views of all levels of one structure."""
     found = name_prediction(prediction, reference, structure)
     rows = []
-    specks = {view: _speck(reference, structure, view) for view in View}
     for name, index in zip(LEVELS[structure], level_indices(structure), strict=True):
         flags = reference.flags(structure, index) | found.flags_at(index)
         ours, theirs = found.at(index), reference.named[structure].at(index)
         for view in View:
             counts = _count(reference, structure, index, view, theirs=theirs, ours=ours)
-            unsure = _doubt(reference, found, structure, index, view, specks[view])
+            unsure = voxels_in_doubt(reference, found, structure, index, view)
             rows.append(
                 LevelScore(
                     structure=structure,
@@ -111,10 +110,18 @@ def _score_structure(
     return rows
 
 
-def _doubt(
-    reference: NamedReference, found: NamedPieces, structure: Structure, index: int, view: View, speck: float
+def voxels_in_doubt(
+    reference: NamedReference, found: NamedPieces, structure: Structure, index: int, view: View
 ) -> set[Flag]:
-    """Returns the flag of a level whose score hinges on doubtful voxels, in the view where it does."""
+    """Returns the flag of a level whose score hinges on doubtful voxels, in the view where it does; else nothing.
+
+    Args:
+        reference: The named reference.
+        found: The named prediction of the structure.
+        structure: Bodies or discs.
+        index: Level index.
+        view: The volume, or the middle slice.
+    """
     both = (reference.named[structure], found)
     if not any(pieces.is_in_doubt(index) for pieces in both):
         return set()
@@ -122,7 +129,7 @@ def _doubt(
         LevelVoxels.of(pieces, index, reference.geometry.shape, lambda piece: _shown(piece, reference, view))
         for pieces in both
     ]
-    return {Flag.VOXELS_UNSURE} if hinges_on_doubt(*seen, speck=speck) else set()
+    return {Flag.VOXELS_UNSURE} if hinges_on_doubt(*seen, speck=_speck(reference, structure, view)) else set()
 
 
 def _shown(piece: Piece, reference: NamedReference, view: View) -> Piece:

@@ -14,12 +14,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cspine_assets.domain.anatomy import LEVELS, Structure
+from cspine_assets.domain.anatomy import LABELS, LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
 from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_prediction, name_reference
-from cspine_assets.domain.evaluation.levels import NO_BODY
+from cspine_assets.domain.evaluation.level_score import View
+from cspine_assets.domain.evaluation.levels import NO_BODY, voxels_in_doubt
 from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
-from cspine_assets.domain.evaluation.shape import Shape, lateral_axis, measure_shape
+from cspine_assets.domain.evaluation.shape import Shape, Unmeasured, lateral_axis, measure_shape
 from cspine_assets.domain.evaluation.voxels import Piece
 from cspine_assets.domain.volume import Geometry
 
@@ -121,18 +122,19 @@ class _Levels:
 
     def _index(self, disc: Shape, index: int) -> _Value:
         """Returns a disc's height over the mean height of the bodies beside it; C2 has no height that counts."""
-        beside = [self.shapes.get((Structure.VERTEBRAL_BODY, body)) for body in (index - 1, index) if body]
-        heights = [shape.height_mm for shape in beside if shape]
-        if len(heights) < len(beside):
-            return _Value(None, "a body beside the disc cannot be measured")
-        return _Value(disc.height_mm / float(np.mean(heights)))
+        beside = [(Structure.VERTEBRAL_BODY, body) for body in _beside(index)]
+        lacking = [f"{VERTEBRAE[body[1]]}: {self.reasons[body]}" for body in beside if body not in self.shapes]
+        if lacking:
+            return _Value(None, ", ".join(lacking))
+        return _Value(disc.height_mm / float(np.mean([self.shapes[body].height_mm for body in beside])))
 
     def cobb(self, lateral: NDArray[np.float64]) -> _Value:
         """Returns the angle from C7's lower plate to C2's in degrees, positive for lordosis."""
-        plates = [self.shapes.get((Structure.VERTEBRAL_BODY, body)) for body in (0, _C7)]
-        if plates[0] is None or plates[1] is None:
-            return _Value(None, "C2 or C7 cannot be measured")
-        upper, lower = plates[0].lower_normal, plates[1].lower_normal
+        ends = [(Structure.VERTEBRAL_BODY, body) for body in (0, _C7)]
+        lacking = [f"{VERTEBRAE[end[1]]}: {self.reasons[end]}" for end in ends if end not in self.shapes]
+        if lacking:
+            return _Value(None, ", ".join(lacking))
+        upper, lower = (self.shapes[end].lower_normal for end in ends)
         return _Value(float(np.degrees(np.arctan2(np.cross(upper, lower) @ -lateral, upper @ lower))))
 
 
@@ -145,10 +147,9 @@ def measure_morphometry(
 ) -> list[Morphometry]:
     """Returns all measures of an exam, always 46: three of each body, four of each disc, and the Cobb angle.
 
-    Height: Frobin et al., Clin Biomech 1997; 12 Suppl 1: S1, and 2002; 17: 423 for the neck. Disc-height index: height
-    of the disc over the mean height of the bodies beside it (Masuda et al., Spine 2005; 30: 5), at C2/C3 over C3's
-    alone. Cobb angle: between the lower endplates of C2 and C7 in the sagittal plane, positive for lordosis (Scheer et
-    al., J Neurosurg Spine 2013; 19: 141).
+    Height and depth: ``measure_shape``. Disc-height index: height of the disc over the mean height of the bodies beside
+    it (Masuda et al., Spine 2005; 30: 5), at C2/C3 over C3's alone. Cobb angle: between the lower endplates of C2 and
+    C7 in the sagittal plane, positive for lordosis (Scheer et al., J Neurosurg Spine 2013; 19: 141).
 
     Args:
         reference: Mask with the study's labels.
@@ -160,20 +161,40 @@ def measure_morphometry(
     if named is None:
         return [Morphometry(level, measure, None, None, NO_BODY, ()) for _, _, level, measure in _wanted()]
     predicted = {structure: name_prediction(prediction, named, structure) for structure in Structure}
-    ours, theirs = _measured(predicted, named), _measured(named.named, named)
+    ours, theirs = _measured(prediction, predicted, named), _measured(reference, named.named, named)
+    found = {
+        (structure, index): named.flags(structure, index)
+        | predicted[structure].flags_at(index)
+        | voxels_in_doubt(named, predicted[structure], structure, index, View.VOLUME)
+        for structure in Structure
+        for index in level_indices(structure)
+    }
     rows = []
     for structure, index, level, measure in _wanted():
-        flags = named.flags(structure, index) | predicted[structure].flags_at(index)
         if measure is Measure.COBB:
             lateral = lateral_axis(geometry)
             values = theirs.cobb(lateral), ours.cobb(lateral)
-            flags |= named.flags(structure, 0) | predicted[structure].flags_at(0)
         else:
             values = theirs.value(structure, index, measure), ours.value(structure, index, measure)
+        flags = set().union(*(found[place] for place in _bearing(structure, index, measure)))
         reasons = dict(zip(("reference", "prediction"), (value.reason for value in values), strict=True))
         reason = "; ".join(f"{mask}: {why}" for mask, why in reasons.items() if why) or None
         rows.append(Morphometry(level, measure, values[0].value, values[1].value, reason, tuple(sorted(flags))))
     return rows
+
+
+def _beside(disc: int) -> list[int]:
+    """Returns the bodies beside a disc whose heights count: C2 has none."""
+    return [body for body in (disc - 1, disc) if body]
+
+
+def _bearing(structure: Structure, index: int, measure: Measure) -> list[tuple[Structure, int]]:
+    """Returns the levels whose findings bear on a measure: its own, and all that it is computed from."""
+    if measure is Measure.COBB:
+        return [(structure, 0), (structure, _C7)]
+    if measure is Measure.DISC_HEIGHT_INDEX:
+        return [(structure, index), *((Structure.VERTEBRAL_BODY, body) for body in _beside(index))]
+    return [(structure, index)]
 
 
 def _wanted() -> Iterator[tuple[Structure, int, str, Measure]]:
@@ -187,22 +208,23 @@ def _wanted() -> Iterator[tuple[Structure, int, str, Measure]]:
     yield Structure.VERTEBRAL_BODY, _C7, COBB_LEVEL, Measure.COBB
 
 
-def _measured(named: dict[Structure, NamedPieces], reference: NamedReference) -> _Levels:
+def _measured(mask: NDArray[np.uint8], named: dict[Structure, NamedPieces], reference: NamedReference) -> _Levels:
     """Returns the shapes of all levels of one mask, along the reference's spine."""
     found = _Levels({}, {}, {})
     for structure in Structure:
+        of_structure = mask == LABELS[structure]
         for index in level_indices(structure):
             place, piece = (structure, index), named[structure].at(index)
             is_body = structure is Structure.VERTEBRAL_BODY
             is_cut = is_body and named is reference.named and not _is_whole(reference, index)
-            reason = _why_not(piece, is_cut=is_cut)
-            if reason is None:
-                found.volumes_mm3[place] = len(piece) * reference.geometry.voxel_volume_mm3
-            shape = None if reason else _shape(piece, reference, place)
-            if shape is None:
-                found.reasons[place] = reason or "it has too few voxels for its plates"
-            else:
+            reason = _why_not(piece, reference.geometry, is_cut=is_cut)
+            shape = reason or _shape(piece, of_structure, reference, place)
+            if isinstance(shape, Shape):
                 found.shapes[place] = shape
+            else:
+                found.reasons[place] = shape
+            if isinstance(shape, Shape) or shape == Unmeasured.TOO_SMALL:
+                found.volumes_mm3[place] = len(piece) * reference.geometry.voxel_volume_mm3
     return found
 
 
@@ -210,17 +232,25 @@ def _is_whole(reference: NamedReference, index: int) -> bool:
     return index < len(reference.frame) and reference.frame.is_whole[index]
 
 
-def _why_not(piece: Piece, *, is_cut: bool) -> str | None:
+def _why_not(piece: Piece, geometry: Geometry, *, is_cut: bool) -> str | None:
     """Returns why a piece's ends are not its own, or None where they are."""
     if not len(piece):
         return "it is not there"
-    if piece.is_cut_off:
-        return "it reaches the upper or lower end of the volume"
-    return "an end of it was made by a cut through bone" if is_cut else None
+    if _reaches_end(piece, geometry):
+        return "it reaches the end of the volume"
+    return Unmeasured.CUT if is_cut else None
 
 
-def _shape(piece: Piece, reference: NamedReference, place: tuple[Structure, int]) -> Shape | None:
+def _reaches_end(piece: Piece, geometry: Geometry) -> bool:
+    """Returns whether a piece touches a side of the volume, beyond which it may go on."""
+    at_end = (piece.indices == 0) | (piece.indices == np.array(geometry.shape) - 1)
+    return bool(at_end.any())
+
+
+def _shape(
+    piece: Piece, mask: NDArray[np.bool_], reference: NamedReference, place: tuple[Structure, int]
+) -> Shape | Unmeasured:
     line = reference.frame.line
     upwards = -line.direction(float(line.along_mm(piece.points_mm).mean()))
     is_c2 = place == (Structure.VERTEBRAL_BODY, 0)
-    return measure_shape(piece, reference.geometry, upwards, has_upper_plate=not is_c2)
+    return measure_shape(piece, mask, reference.geometry, upwards, has_upper_plate=not is_c2)

@@ -138,7 +138,8 @@ class Morphometry(Table):
         "Body C2 to T1, disc C2/C3 to C7/T1, or C2-C7 for the Cobb angle", isin=(*VERTEBRAE, *DISC_LEVELS, "C2-C7")
     )
     measure: Text = column(
-        "height_mm: between the middles of both endplates; depth_mm: front to back at half the height; volume_mm3; "
+        "height_mm: between the middles of both endplates; depth_mm: front to back at half the height in the middle "
+        "slices; volume_mm3; "
         "disc_height_index: height of the disc over the mean height of the bodies beside it; cobb_deg: between the "
         "lower endplates of C2 and C7, positive for lordosis",
         isin=("height_mm", "depth_mm", "volume_mm3", "disc_height_index", "cobb_deg"),

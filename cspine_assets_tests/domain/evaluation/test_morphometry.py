@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import cc3d
 import nibabel as nib
 import numpy as np
 import pytest
 
-from cspine_assets.domain.anatomy import LABELS, Structure
-from cspine_assets.domain.evaluation.flags import Severity
+from cspine_assets.domain.anatomy import DISC_LEVELS, LABELS, Structure
+from cspine_assets.domain.evaluation.flags import Flag, Severity
+from cspine_assets.domain.evaluation.level_score import Protocol, View
+from cspine_assets.domain.evaluation.levels import measure_levels
 from cspine_assets.domain.evaluation.morphometry import COBB_LEVEL, Measure, Measured, measure_morphometry
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.volume import Geometry
@@ -60,6 +63,14 @@ def put(mask: np.ndarray, places: np.ndarray, centre: np.ndarray, tilt: float, h
     mask[inside & (mask == 0)] = LABELS[structure]
 
 
+def between(disc: str, mask: np.ndarray) -> np.ndarray:
+    """Returns the voxels of one disc: they are counted from above."""
+    found, count = cc3d.connected_components(mask == LABELS[Structure.INTERVERTEBRAL_DISC], return_N=True)
+    # the second axis runs upwards
+    order = sorted(range(1, count + 1), key=lambda n: -np.argwhere(found == n)[:, 1].mean())
+    return found == order[DISC_LEVELS.index(disc)]
+
+
 GRID = Geometry(
     (125, 238, 7),
     np.array([[0, 0, 4.0, -12.0], [-0.8, 0, 0, 50.0], [0, 0.8, 0, -92.0], [0, 0, 0, 1]]),
@@ -107,6 +118,77 @@ def test_what_is_cut_off_is_not_measured():
     cut = Geometry(geometry_end.shape, GRID.affine)
     rows = {(row.level, row.measure): row for row in measure_morphometry(geometry_end, geometry_end, cut)}
     assert "end of the volume" in rows["T1", Measure.HEIGHT].reason
+
+
+def measured_beyond(axis: int, voxels: int) -> dict[tuple[str, Measure], object]:
+    """Returns the measures where the volume begins some voxels within the bones along an axis."""
+    mask = spine(lean=20)
+    bones = np.flatnonzero((mask == LABELS[Structure.VERTEBRAL_BODY]).any(axis=tuple({0, 1, 2} - {axis})))
+    mask = np.moveaxis(np.moveaxis(mask, axis, 0)[bones[0] + voxels :], 0, axis)
+    return {(row.level, row.measure): row for row in measure_morphometry(mask, mask, Geometry(mask.shape, GRID.affine))}
+
+
+def test_a_body_that_the_front_of_the_volume_cuts_is_not_measured():
+    rows = measured_beyond(axis=0, voxels=4)
+    for measure in (Measure.HEIGHT, Measure.DEPTH, Measure.VOLUME):
+        assert rows["T1", measure].reason.startswith("reference: it reaches the end of the volume")
+        assert rows["T1", measure].reference is None
+    assert rows["C3", Measure.DEPTH].status is Measured.OK
+    assert rows["C7/T1", Measure.DISC_HEIGHT_INDEX].reference is None
+
+
+def test_bodies_that_go_on_beyond_the_first_slice_are_not_measured():
+    rows = measured_beyond(axis=2, voxels=1)
+    assert {row.status for row in rows.values()} == {Measured.NEITHER}
+    assert rows[COBB_LEVEL, Measure.COBB].reason.startswith("reference: C2: it reaches the end of the volume, C7: it")
+
+
+def test_a_prediction_that_merges_two_bodies_has_no_ends_between_them():
+    mask = spine(lean=12)
+    merged = mask.copy()
+    merged[between("C4/C5", mask)] = LABELS[Structure.VERTEBRAL_BODY]
+    rows = by_place(mask, merged)
+    for level in ("C4", "C5"):
+        for measure in (Measure.HEIGHT, Measure.DEPTH, Measure.VOLUME):
+            assert rows[level, measure].status is Measured.REFERENCE_ONLY
+            assert "merged" in rows[level, measure].reason
+    assert rows["C3/C4", Measure.DISC_HEIGHT_INDEX].reason.startswith("prediction: C4: it is merged")
+    assert Flag.PREDICTION_MERGED in rows["C3/C4", Measure.DISC_HEIGHT_INDEX].flags
+    assert rows["C3", Measure.HEIGHT].status is Measured.OK
+    merged[between("C7/T1", mask)] = LABELS[Structure.VERTEBRAL_BODY]
+    assert by_place(mask, merged)[COBB_LEVEL, Measure.COBB].reason.startswith("prediction: C7: it is merged")
+
+
+def test_an_index_bears_the_doubts_of_the_bodies_that_it_is_computed_from():
+    mask = spine(lean=12)
+    fused = mask.copy()
+    fused[between("C4/C5", mask)] = LABELS[Structure.VERTEBRAL_BODY]
+    rows = by_place(fused, fused)
+    assert rows["C3/C4", Measure.HEIGHT].severity is Severity.NONE
+    assert rows["C3/C4", Measure.DISC_HEIGHT_INDEX].severity is Severity.NAME_UNSURE
+    assert rows["C2/C3", Measure.DISC_HEIGHT_INDEX].severity is Severity.NONE
+
+
+def test_a_level_that_hinges_on_doubtful_voxels_is_unsure_here_as_for_its_dice():
+    mask = spine(lean=12)
+    disc = between("C4/C5", mask)
+    above = np.argwhere(disc) - [0, 12, 0]
+    prediction = mask.copy()
+    # a third of a disc lies where the body should be
+    stray = above[above[:, 0] < np.percentile(above[:, 0], 33)]
+    prediction[tuple(stray.T)] = LABELS[Structure.INTERVERTEBRAL_DISC]
+    scored = {
+        (level.level, level.severity)
+        for level in measure_levels(mask, prediction, GRID)
+        if level.view is View.VOLUME and level.protocol is Protocol.ANATOMICAL
+    }
+    found = {
+        (row.level, row.severity)
+        for row in measure_morphometry(mask, prediction, GRID)
+        if row.measure is Measure.VOLUME
+    }
+    assert found == scored
+    assert Severity.NAME_UNSURE in {severity for _, severity in found}
 
 
 def test_a_reference_without_bodies_has_a_reason_for_every_row():
