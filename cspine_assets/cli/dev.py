@@ -8,52 +8,38 @@ import typer
 
 from cspine_assets.cli.options import HomeOption
 
-WORKSPACE = """\
-load_from:
-  - python_module:
-      module_name: cspine_assets.definitions
-      location_name: cspine_assets
-"""
-
 
 def dev(
     home: HomeOption = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
 ) -> None:
     """Start the Dagster page and its daemon on 127.0.0.1; Ctrl-C ends both and all they started."""
-    import os
     import sys
 
     from rich.console import Console
 
+    from cspine_assets.cli.page import prepare_page
     from cspine_assets.cli.supervise import require_free_port, run_supervised
     from cspine_assets.defs.driver import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
-    from cspine_assets.domain.files import write_text
-    from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
 
-    study_home = Home(home_root(home))
-    ensure_writable(study_home.root)
-    open_instance(study_home).dispose()
-    environment = {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)}
-    workspace = study_home.dagster / "workspace.yaml"
-    write_text(workspace, WORKSPACE)
+    page = prepare_page(home)
 
     def before_start() -> None:
         require_free_port(port)
-        with open_instance(study_home) as instance:
+        with open_instance(page.home) as instance:
             close_orphaned_runs(instance)
-        said = f"The page of {study_home.root} opens at http://127.0.0.1:{port} in a few seconds. Ctrl-C ends it."
+        said = f"The page of {page.home.root} opens at http://127.0.0.1:{port} in a few seconds. Ctrl-C ends it."
         Console().print(said, soft_wrap=True, highlight=False)
 
     # Dagster means that people should call `dg dev`, which wants a project of its own kind around it
     quiet = ["-W", "ignore:Function `dev_command` is superseded"]
-    command = [sys.executable, *quiet, "-m", "dagster", "dev", "--workspace", str(workspace)]
+    command = [sys.executable, *quiet, "-m", "dagster", "dev", "--workspace", str(page.workspace)]
     raise typer.Exit(
         run_supervised(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            environment,
-            study_home.dagster / ".dev.lock",
+            page.environment,
+            page.lock_file,
             before_start=before_start,
         )
     )

@@ -44,6 +44,13 @@ def start_warden(mark: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
+def dismiss_warden(warden: subprocess.Popen[bytes]) -> None:
+    """Lets a warden see its input end, and waits for it: what it would have ended is gone by now."""
+    if warden.stdin is not None:
+        warden.stdin.close()
+    warden.wait()
+
+
 if __name__ == "__main__":
     sys.stdin.buffer.read()
     end_family(sys.argv[1])

@@ -16,7 +16,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from cspine_assets.cli.family import MARK, end_family, start_warden
+from cspine_assets.cli.family import MARK, dismiss_warden, end_family, start_warden
 from cspine_assets.domain.errors import HomeError
 
 GRACE_SECONDS = 10
@@ -56,9 +56,7 @@ def run_supervised(
             signal.signal(number, ask)
         status = _wait(process, asked)
         end_family(mark)
-        if warden.stdin is not None:
-            warden.stdin.close()
-        warden.wait()
+        dismiss_warden(warden)
     return 0 if asked else status
 
 

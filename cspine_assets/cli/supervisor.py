@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from cspine_assets.cli.family import MARK, end_family, start_warden
+from cspine_assets.cli.family import MARK, dismiss_warden, end_family, start_warden
 from cspine_assets.cli.supervise import hold
 
 GRACE_SECONDS = 10.0
@@ -139,9 +139,7 @@ def keep_alive(
                     _look_after(one, before_start, say)
         finally:
             _end(kept, mark)
-            if warden.stdin is not None:
-                warden.stdin.close()
-            warden.wait()
+            dismiss_warden(warden)
 
 
 def _look_after(one: _Kept, before_start: Callable[[str], None], say: Callable[[str], None]) -> None:

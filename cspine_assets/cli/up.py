@@ -17,29 +17,21 @@ def up(
     ),
 ) -> None:
     """Keep the page and the daemon running, each started again after a crash; SIGTERM or Ctrl-C ends both."""
-    import os
     import sys
 
     from rich.console import Console
 
-    from cspine_assets.cli.dev import WORKSPACE
+    from cspine_assets.cli.page import prepare_page
     from cspine_assets.cli.supervise import hold, require_free_port
     from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
     from cspine_assets.defs.driver import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
-    from cspine_assets.domain.files import write_text
-    from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
     from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
-    study_home = Home(home_root(home))
-    ensure_writable(study_home.root)
-    open_instance(study_home).dispose()
-    workspace = study_home.dagster / "workspace.yaml"
-    write_text(workspace, WORKSPACE)
-    lock_file = study_home.dagster / ".dev.lock"
-    hold(lock_file).release()  # whose page stands already is told that, not that its port is taken
+    page = prepare_page(home)
+    hold(page.lock_file).release()  # whose page stands already is told that, not that its port is taken
     require_free_port(port)
-    console, log = Console(), rotating_log(study_home.logs / "up.log")
+    console, log = Console(), rotating_log(page.home.logs / "up.log")
 
     def say(what: str) -> None:
         log.info(what)
@@ -47,23 +39,23 @@ def up(
 
     def close_runs(name: str) -> None:
         if name == "daemon":  # its runs were its children
-            with open_instance(study_home) as instance:
+            with open_instance(page.home) as instance:
                 for run_id in close_orphaned_runs(instance):
                     say(f"run {run_id} had ended with its daemon and is marked as failed")
-            if gone := tidy(study_home):
+            if gone := tidy(page.home):
                 say(f"removed {len(gone)} leftovers: of killed writers, and step output older than {LOG_DAYS} days")
 
     serve = [sys.executable, "-m", "dagster_webserver", "--host", "127.0.0.1", "--port", str(port)]
     programs = [
-        Program("webserver", [*serve, "--workspace", str(workspace), *(["--read-only"] if read_only else [])]),
-        Program("daemon", [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)]),
+        Program("webserver", [*serve, "--workspace", str(page.workspace), *(["--read-only"] if read_only else [])]),
+        Program("daemon", [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(page.workspace)]),
     ]
     keep_alive(
         programs,
-        {**os.environ, "DAGSTER_HOME": str(study_home.dagster), HOME_VARIABLE: str(study_home.root)},
-        logs=study_home.logs,
-        lock_file=lock_file,
+        page.environment,
+        logs=page.home.logs,
+        lock_file=page.lock_file,
         before_start=close_runs,
         say=say,
-        greeting=f"The page of {study_home.root} opens at http://127.0.0.1:{port}; logs are in {study_home.logs}.",
+        greeting=f"The page of {page.home.root} opens at http://127.0.0.1:{port}; logs are in {page.home.logs}.",
     )

@@ -125,7 +125,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """Logs of child processes."""
+        """Logs of page, daemon and child processes."""
         return self.root / "logs"
 
     @property

@@ -50,7 +50,7 @@ class _Rod:
 def paint_bones(
     image: FloatArray, grid: VoxelGrid, spine: Spine, contrast: Contrast, grain: FloatArray, edge_mm: float
 ) -> None:
-    """Paint arches and processes, then discs, then bodies into an image, in place.
+    """Paints arches and processes, then discs, then bodies into an image, in place.
 
     Args:
         image: Float array of the grid's shape.
@@ -107,7 +107,7 @@ def _rods(spine: Spine) -> list[_Rod]:
 
 
 def _arch(body: Solid) -> list[_Rod]:
-    """Return the spinous process, the laminae's root and both articular pillars of a body."""
+    """Returns the spinous process, the laminae's root and both articular pillars of a body."""
     cervical = body.level.startswith("C")
     length = {"C2": 20.0, "C6": 20.0, "C7": 29.0}.get(body.level, 13.0 if cervical else 31.0)
     slope = 0.32 if body.level in ("C2", "C7") else (0.55 if cervical else 0.85)
@@ -130,7 +130,7 @@ def _arch(body: Solid) -> list[_Rod]:
 
 
 def _atlas(axis: Solid) -> list[_Rod]:
-    """Return the atlas around the dens of C2: the front arch, the back arch, both lateral masses."""
+    """Returns the atlas around the dens of C2: the front arch, the back arch, both lateral masses."""
     height = axis.half_height_mm + 0.62 * axis.dens_mm
     side = np.array([0, 9.0, 0])
     front, back = np.array([8.2, 0, height]), np.array([-axis.half_depth_mm - 22.0, 0, height - 3])

@@ -41,7 +41,6 @@ class CohortReport:
     exams: int
     instances: int
     expert_masks: int
-    model_masks: int
     provenance_file: Path
     planted: tuple[Planted, ...] = ()
 
@@ -52,7 +51,7 @@ def unfinished_folder(destination: Path) -> Path:
 
 
 def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
-    """Write a synthetic cohort as the four parts of a MIDRC download, and who drew its masks beside them.
+    """Writes a synthetic cohort as the four parts of a MIDRC download, and who drew its masks beside them.
 
     Equal settings give equal bytes in every file. Everything is written into a folder beside the destination, which
     takes its place at the end.
@@ -87,14 +86,12 @@ def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
         raise CSpineError(f"The synthetic cohort cannot be written to {destination}: {error}.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    experts = sum(exam.patient.has_expert_masks for exam in plan.exams)
     return CohortReport(
         destination=destination,
         patients=len(plan.patients),
         exams=len(plan.exams),
         instances=instances,
-        expert_masks=experts,
-        model_masks=len(plan.exams) - experts,
+        expert_masks=sum(exam.patient.has_expert_masks for exam in plan.exams),
         provenance_file=destination / PROVENANCE_FILE,
         planted=planted,
     )
@@ -125,7 +122,7 @@ def _write_tables(root: Path, plan: CohortPlan) -> int:
 
 
 def _write_all_exams(plan: CohortPlan, folders: DownloadFolders, scratch: Path) -> list[ExamFiles]:
-    """Write all exams in batches, a few at a time; each exam draws from its own generator, whatever the order."""
+    """Writes all exams in batches, a few at a time; each exam draws from its own generator, whatever the order."""
 
     def write_batch(exams: Sequence[ExamPlan]) -> list[ExamFiles]:
         own_scratch = scratch / str(exams[0].index)
@@ -143,7 +140,7 @@ def _write_all_exams(plan: CohortPlan, folders: DownloadFolders, scratch: Path) 
 
 
 def provenance_answer(plan: CohortPlan) -> bytes:
-    """Return the expert masks as MIDRC's index answers the query for them, a JSON document."""
+    """Returns the expert masks as MIDRC's index answers the query for them, a JSON document."""
     experts = [
         {"file_name": exam.mask_file_name, "annotation_method": "Retrospective_expert", "project_id": DATASET}
         for exam in plan.exams

@@ -36,7 +36,7 @@ class Contrast:
 
 
 def draw_contrast(rng: Generator, *, age_years: float, is_ge: bool) -> Contrast:
-    """Draw the grey values of one exam; marrow grows fatter, so brighter, with age."""
+    """Draws the grey values of one exam; marrow grows fatter, so brighter, with age."""
     vary = [float(factor) for factor in rng.normal(1, 0.09, 8)]  # plain floats keep images in float32
     return Contrast(
         air=0.015,
@@ -58,11 +58,11 @@ def draw_contrast(rng: Generator, *, age_years: float, is_ge: bool) -> Contrast:
 
 
 def coverage(depth_mm: FloatArray, edge_mm: float) -> FloatArray:
-    """Return how much of each voxel a shape fills, 0 to 1, from the depth below the shape's surface."""
+    """Returns how much of each voxel a shape fills, 0 to 1, from the depth below the shape's surface."""
     filled: FloatArray = np.clip(depth_mm / np.float32(edge_mm) + np.float32(0.5), 0, 1)
     return filled
 
 
 def blend(image: FloatArray, share: FloatArray, value: float | FloatArray) -> None:
-    """Write a tissue into an image in place, by the share that it fills of each voxel."""
+    """Writes a tissue into an image in place, by the share that it fills of each voxel."""
     image += share * (value - image)

@@ -50,14 +50,14 @@ class Course:
     cord_sway_mm: float
 
     def rows(self, superior_mm: FloatArray) -> NDArray[np.intp]:
-        """Return the row of the tables for each z in mm; beyond the ends the last row holds."""
+        """Returns the row of the tables for each z in mm; beyond the ends the last row holds."""
         position = (superior_mm + np.float32(_REACH_MM)) * np.float32(1 / _STEP_MM)
         rows: NDArray[np.intp] = np.clip(position, 0, len(self.cosine) - 1).astype(np.intp)
         return rows
 
 
 def draw_course(rng: Generator, spine: Spine, *, build: float) -> Course:
-    """Draw the neck around a spine.
+    """Draws the neck around a spine.
 
     Args:
         rng: The patient's own generator.
@@ -101,7 +101,7 @@ def draw_course(rng: Generator, spine: Spine, *, build: float) -> Course:
 
 
 def _centre_line(spine: Spine) -> tuple[Matrix, Matrix]:
-    """Return points through the bodies' centres, lengthened at both ends, and the level of each."""
+    """Returns points through the bodies' centres, lengthened at both ends, and the level of each."""
     first, last = spine.bodies[0].frame, spine.bodies[-1].frame
     up = np.array([[0, 0, 22.0 * step] for step in (5, 4, 3, 2)]) + first.point_mm(0, 0, 22.0) - [0, 0, 22.0]
     bodies = np.array([body.frame.centre_mm for body in spine.bodies])

@@ -18,7 +18,7 @@ from cspine_assets.domain.phantom.spine import Solid, Spine
 
 
 def model_mask(rng: Generator, spine: Spine, grid: VoxelGrid) -> Mask:
-    """Return the labels of a model that saw a spine: edges off, now and then a slice or a disc lost, or a leak.
+    """Returns the labels of a model that saw a spine: edges off, now and then a slice or a disc lost, or a leak.
 
     Every mask has shifted, shrunken and rounded structures. Half lose an outermost slice of a structure, a quarter
     lose a disc, a third leak behind a body.
@@ -42,16 +42,8 @@ def model_mask(rng: Generator, spine: Spine, grid: VoxelGrid) -> Mask:
 
 
 def _misjudged(rng: Generator, solid: Solid, drift_mm: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Solid:
-    """Return a solid as a model sees it: nudged, a little tilted, shrunken mostly at its sides."""
-    turn = rng.normal(0, np.deg2rad(2.5))
-    anterior, right, superior = solid.frame.axes
-    axes = np.stack(
-        [
-            np.cos(turn) * anterior + np.sin(turn) * superior,
-            right,
-            np.cos(turn) * superior - np.sin(turn) * anterior,
-        ]
-    )
+    """Returns a solid as a model sees it: nudged, a little tilted, shrunken mostly at its sides."""
+    axes = solid.frame.tilted_axes(rng.normal(0, np.deg2rad(2.5)))
     nudge = drift_mm + rng.normal(0, [0.4, 0.45, 0.35])
     return replace(
         solid,
@@ -75,7 +67,7 @@ def _lose_outermost_slice(rng: Generator, mask: Mask, grid: VoxelGrid) -> None:
 
 
 def _leak(rng: Generator, mask: Mask, spine: Spine, grid: VoxelGrid) -> None:
-    """Let one body's label run over its hind edge into the canal, or over its front into soft tissue."""
+    """Lets one body's label run over its hind edge into the canal, or over its front into soft tissue."""
     body = spine.bodies[int(rng.integers(2, 7))]
     edge = (-1 if rng.random() < 0.6 else 1) * body.half_depth_mm
     middle = body.frame.point_mm(edge, rng.normal(0, 3), rng.normal(0, 3))

@@ -49,7 +49,7 @@ class Patient:
 
 
 def draw_patients(settings: CohortSettings) -> tuple[Patient, ...]:
-    """Draw all patients of a cohort, ordered by patient id."""
+    """Draws all patients of a cohort, ordered by patient id."""
     count = settings.patients
     rng = np.random.default_rng([settings.seed, 1])
     numbers = np.sort(rng.choice(max(1300, 2 * count), size=count, replace=False)) + 1
@@ -87,7 +87,7 @@ def _chosen(rng: Generator, count: int, how_many: int) -> np.ndarray[tuple[int],
 
 
 def _apportion(rng: Generator, shares: Mapping[str, int], count: int) -> list[str]:
-    """Return `count` values in random order whose shares are as near the given ones as whole people allow."""
+    """Returns `count` values in random order whose shares are as near the given ones as whole people allow."""
     names = list(shares)
     exact = np.array([shares[name] for name in names], dtype=float) / sum(shares.values()) * count
     whole = np.floor(exact).astype(int)

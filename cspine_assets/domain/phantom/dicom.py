@@ -32,7 +32,7 @@ class Instance:
 
 
 def encode_series(exam: ExamPlan, counts: NDArray[np.uint16], grid: VoxelGrid) -> tuple[Instance, ...]:
-    """Return the DICOM files of a series, ordered by position.
+    """Returns the DICOM files of a series, ordered by position.
 
     Args:
         exam: Names, identifiers and acquisition.
@@ -62,7 +62,7 @@ def encode_series(exam: ExamPlan, counts: NDArray[np.uint16], grid: VoxelGrid) -
 
 
 def _slice_time(exam: ExamPlan, position: int) -> str:
-    """Return when a slice was acquired: every second slice first, counted from midnight so that no clock shows."""
+    """Returns when a slice was acquired: every second slice first, counted from midnight so that no clock shows."""
     acquisition = exam.acquisition
     first_half = (acquisition.slices + 1) // 2
     turn = position // 2 + (first_half if position % 2 else 0)
@@ -71,7 +71,7 @@ def _slice_time(exam: ExamPlan, position: int) -> str:
 
 
 def _decimal(value: float, places: int) -> str:
-    """Return a decimal string of at most 16 characters, the most DICOM allows."""
+    """Returns a decimal string of at most 16 characters, the most DICOM allows."""
     text = f"{value:.{places}f}"
     return text[1:] if text.startswith("-") and not float(text) else text
 

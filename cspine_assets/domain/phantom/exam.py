@@ -39,7 +39,7 @@ class DownloadFolders:
 def write_exams(
     settings: CohortSettings, exams: Sequence[ExamPlan], folders: DownloadFolders, scratch: Path
 ) -> list[ExamFiles]:
-    """Write the files of some exams and return their facts, in the same order.
+    """Writes the files of some exams and returns their facts, in the same order.
 
     Args:
         settings: The cohort's choices.
@@ -74,7 +74,7 @@ def write_exams(
 
 
 def exam_mask(settings: CohortSettings, exam: ExamPlan, scene: Scene, grid: VoxelGrid) -> Mask:
-    """Return an exam's mask on a grid: exact where an expert drew it, worse where a model did."""
+    """Returns an exam's mask on a grid: exact where an expert drew it, worse where a model did."""
     if exam.patient.has_expert_masks:
         return mask_solids(scene.spine.solids, grid)
     return model_mask(exam_generator(settings, exam, purpose=7), scene.spine, grid)
@@ -104,7 +104,7 @@ def _write_series(
 
 
 def _member_names(instances: Sequence[Instance], *, style: int) -> list[str]:
-    """Return names as archives of several origins have them; none of them tells the position of the slice."""
+    """Returns names as archives of several origins have them; none of them tells the position of the slice."""
     if style == 0:
         return [instance.uid for instance in instances]
     if style == 1:
@@ -128,7 +128,7 @@ def _grid(image: nib.Nifti1Image) -> VoxelGrid:
 
 
 def _mask_bytes(image: nib.Nifti1Image, mask: Mask) -> bytes:
-    """Return a NIfTI file with the image's geometry to the last bit, holding labels instead of signal."""
+    """Returns a NIfTI file with the image's geometry to the last bit, holding labels instead of signal."""
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header["descrip"], header["aux_file"] = b"", b""

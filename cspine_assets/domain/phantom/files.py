@@ -37,18 +37,18 @@ class Member:
 
 
 def file_facts(name: str, content: bytes) -> FileFacts:
-    """Return the facts of a file from its content."""
+    """Returns the facts of a file from its content."""
     return FileFacts(name, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
 
 
 def gzipped(content: bytes) -> bytes:
-    """Return the content as gzip with neither time nor name in its header."""
+    """Returns the content as gzip with neither time nor name in its header."""
     packed: bytes = igzip.compress(content, 1, mtime=0)
     return packed
 
 
 def write_zip(path: Path, members: Iterable[Member], *, compressed: bool) -> None:
-    """Write a zip in the order of its members.
+    """Writes a zip in the order of its members.
 
     Args:
         path: New file; its folder must exist.

@@ -27,7 +27,7 @@ class VoxelGrid:
 
     @property
     def smallest_spacing_mm(self) -> float:
-        """Return the in-plane spacing: the smallest of the three."""
+        """Returns the in-plane spacing: the smallest of the three."""
         return float(np.linalg.norm(self.affine[:3, :3], axis=0).min())
 
 
@@ -38,8 +38,19 @@ class Frame:
     centre_mm: Matrix
     axes: Matrix
 
+    def tilted_axes(self, radians: float) -> Matrix:
+        """Returns the axes of a frame that leans back by an angle, around its own right."""
+        anterior, right, superior = self.axes
+        return np.stack(
+            [
+                np.cos(radians) * anterior + np.sin(radians) * superior,
+                right,
+                np.cos(radians) * superior - np.sin(radians) * anterior,
+            ]
+        )
+
     def point_mm(self, anterior: float, right: float, superior: float) -> Matrix:
-        """Return the world position (RAS+ mm) of a point given in this frame."""
+        """Returns the world position (RAS+ mm) of a point given in this frame."""
         point: Matrix = self.centre_mm + np.array([anterior, right, superior]) @ self.axes
         return point
 
@@ -59,7 +70,7 @@ WORLD = Frame(np.zeros(3), np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0
 
 
 def window_at(grid: VoxelGrid, index: tuple[slice, ...], frame: Frame = WORLD) -> Window:
-    """Return the coordinates in a frame of the voxels that three slices with both ends select."""
+    """Returns the coordinates in a frame of the voxels that three slices with both ends select."""
     step = frame.axes @ grid.affine[:3, :3]
     origin = frame.axes @ (grid.affine[:3, 3] - frame.centre_mm)
     first, second, third = (np.arange(part.start, part.stop) for part in index)
@@ -74,7 +85,7 @@ def window_at(grid: VoxelGrid, index: tuple[slice, ...], frame: Frame = WORLD) -
 
 
 def window_around(grid: VoxelGrid, frame: Frame, half_extent_mm: Matrix) -> Window | None:
-    """Return the voxels whose centres may lie in a box around a frame; None if the grid misses the box.
+    """Returns the voxels whose centres may lie in a box around a frame; None if the grid misses the box.
 
     Args:
         grid: Any orientation, also oblique.

@@ -140,11 +140,7 @@ def _grid(rng: Generator, anatomy: Anatomy, centre_mm: Matrix, turn: Matrix) -> 
 
 def misjudged(rng: Generator, part: Part) -> Part:
     """Returns a part as a fair model draws it: nudged, a little turned, its edges off."""
-    turn = rng.normal(0, np.deg2rad(2.0))
-    anterior, right, superior = part.frame.axes
-    axes = np.stack(
-        [np.cos(turn) * anterior + np.sin(turn) * superior, right, np.cos(turn) * superior - np.sin(turn) * anterior]
-    )
+    axes = part.frame.tilted_axes(rng.normal(0, np.deg2rad(2.0)))
     return replace(
         part,
         frame=Frame(part.frame.centre_mm + rng.normal(0, 0.35, 3), axes),

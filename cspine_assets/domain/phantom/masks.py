@@ -17,7 +17,7 @@ Mask = NDArray[np.uint8]
 
 
 def mask_solids(solids: tuple[Solid, ...], grid: VoxelGrid) -> Mask:
-    """Return the labels at the voxel centres of a grid; where solids meet, the later one wins.
+    """Returns the labels at the voxel centres of a grid; where solids meet, the later one wins.
 
     The array has the grid's shape, in any orientation; it is all background where no solid is near.
     """

@@ -34,7 +34,7 @@ class _Place:
 def paint_neck(
     image: FloatArray, at: Window, course: Course, contrast: Contrast, streaks: FloatArray, edge_mm: float
 ) -> None:
-    """Paint everything but the bones into a part of the picture, in place.
+    """Paints everything but the bones into a part of the picture, in place.
 
     Args:
         image: Float array of the window's shape; what it holds is painted over.
@@ -91,7 +91,7 @@ def _paint_outline(
 
 
 def _ellipse(at: _Place, centre: tuple[float, float], radii: tuple[float, float], half_side: float) -> FloatArray:
-    """Return the depth in mm below an ellipsoid placed from the dens' tip (anterior, superior)."""
+    """Returns the depth in mm below an ellipsoid placed from the dens' tip (anterior, superior)."""
     anterior = (at.tip_anterior - centre[0]) * (1 / radii[0])
     superior = (at.tip_superior - centre[1]) * (1 / radii[1])
     side = at.side * (1 / half_side)
@@ -100,7 +100,7 @@ def _ellipse(at: _Place, centre: tuple[float, float], radii: tuple[float, float]
 
 
 def _bar(at: _Place, start: tuple[float, float], end: tuple[float, float], radius: float) -> FloatArray:
-    """Return the depth in mm below a rounded bar in the midline between two points from the dens' tip."""
+    """Returns the depth in mm below a rounded bar in the midline between two points from the dens' tip."""
     along, upward = end[0] - start[0], end[1] - start[1]
     anterior, superior = at.tip_anterior - start[0], at.tip_superior - start[1]
     share = np.clip((anterior * along + superior * upward) * (1 / (along**2 + upward**2)), 0, 1)

@@ -27,7 +27,7 @@ _BLOCK_VOXELS: Final = 28_000  # 112 kB of float32: also below the size from whi
 def draw_picture(
     rng: Generator, grid: VoxelGrid, spine: Spine, course: Course, contrast: Contrast
 ) -> NDArray[np.uint16]:
-    """Return the stored values of a scan on a grid whose first axis counts slices, then rows, then columns.
+    """Returns the stored values of a scan on a grid whose first axis counts slices, then rows, then columns.
 
     Values are whole counts from 0 to 4095, as both vendors store them.
     """
@@ -45,7 +45,7 @@ def draw_picture(
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield blocks of rows, slice by slice, that fit into a processor's cache: twice as fast as whole slices."""
+    """Yields blocks of rows, slice by slice, that fit into a processor's cache: twice as fast as whole slices."""
     rows = max(1, _BLOCK_VOXELS // shape[2])
     for number in range(shape[0]):
         for first in range(0, shape[1], rows):
@@ -53,7 +53,7 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def _textures(rng: Generator, grid: VoxelGrid) -> tuple[FloatArray, FloatArray]:
-    """Return two textures of mean 0 and SD 1: streaks along the neck for muscles, and a fine grain for marrow."""
+    """Returns two textures of mean 0 and SD 1: streaks along the neck for muscles, and a fine grain for marrow."""
     streaks, grain = np.empty(grid.shape, dtype=np.float32), np.empty(grid.shape, dtype=np.float32)
     for number in range(grid.shape[0]):
         white = rng.standard_normal(grid.shape[1:], dtype=np.float32)
@@ -70,7 +70,7 @@ def _texture(white: FloatArray, scale_mm: tuple[float, float], spacing_mm: float
 
 
 def _sensitivity(at: Window, course: Course, contrast: Contrast) -> FloatArray:
-    """Return the coil's share of the signal: strongest behind the neck, weak at both ends and in front."""
+    """Returns the coil's share of the signal: strongest behind the neck, weak at both ends and in front."""
     before = at.anterior - course.centre_y_mm[course.rows(at.superior)]
     height = at.superior * (1 / 108)
     height = height * height
@@ -82,13 +82,13 @@ def _sensitivity(at: Window, course: Course, contrast: Contrast) -> FloatArray:
 
 
 def _step(distance_mm: FloatArray, width_mm: float) -> FloatArray:
-    """Return a soft step from 0 to 1 around a distance of 0."""
+    """Returns a soft step from 0 to 1 around a distance of 0."""
     softened: FloatArray = 0.5 + 0.5 * distance_mm / (width_mm + np.abs(distance_mm))
     return softened
 
 
 def _counts(rng: Generator, seen: FloatArray, contrast: Contrast) -> NDArray[np.uint16]:
-    """Return whole counts of the magnitude of a complex signal with Gaussian noise (Rician)."""
+    """Returns whole counts of the magnitude of a complex signal with Gaussian noise (Rician)."""
     noise = np.float32(contrast.noise)
     real = seen + noise * rng.standard_normal(seen.shape, dtype=np.float32)
     imaginary = noise * rng.standard_normal(seen.shape, dtype=np.float32)

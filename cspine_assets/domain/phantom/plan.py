@@ -37,45 +37,45 @@ class ExamPlan:
 
     @property
     def exam_id(self) -> str:
-        """Return the stem of the shipped files' names."""
+        """Returns the stem of the shipped files' names."""
         return f"{self.patient.patient_id}_Study-MR-{self.study_number}_Series-{self.series_number}"
 
     @property
     def image_file_name(self) -> str:
-        """Return the file name of the shipped MRI."""
+        """Returns the file name of the shipped MRI."""
         return f"{self.exam_id}.nii.gz"
 
     @property
     def mask_file_name(self) -> str:
-        """Return the file name of the shipped mask."""
+        """Returns the file name of the shipped mask."""
         return f"{self.exam_id}_SEG.nii.gz"
 
     @property
     def study_uid(self) -> str:
-        """Return the StudyInstanceUID."""
+        """Returns the StudyInstanceUID."""
         return self._uid(0)
 
     @property
     def series_uid(self) -> str:
-        """Return the SeriesInstanceUID."""
+        """Returns the SeriesInstanceUID."""
         return self._uid(1)
 
     @property
     def frame_uid(self) -> str:
-        """Return the FrameOfReferenceUID."""
+        """Returns the FrameOfReferenceUID."""
         return self._uid(2)
 
     @property
     def archive_name(self) -> str:
-        """Return the path of the zip of DICOM instances below ``case_image``."""
+        """Returns the path of the zip of DICOM instances below ``case_image``."""
         return f"{self.patient.patient_id}/{self.study_uid}/{self.series_uid}.zip"
 
     def instance_uid(self, position: int) -> str:
-        """Return the SOPInstanceUID of the slice at a position, 0 being the first along the slice axis."""
+        """Returns the SOPInstanceUID of the slice at a position, 0 being the first along the slice axis."""
         return self._uid(3 + self.instance_order[position])
 
     def instance_number(self, position: int) -> int:
-        """Return the InstanceNumber of the slice at a position: an order of its own, from 1."""
+        """Returns the InstanceNumber of the slice at a position: an order of its own, from 1."""
         return self.instance_order[position] + 1
 
     def _uid(self, offset: int) -> str:
@@ -92,7 +92,7 @@ class CohortPlan:
 
 
 def plan_cohort(settings: CohortSettings) -> CohortPlan:
-    """Plan a cohort: draw its patients and exams; reads and writes nothing."""
+    """Plans a cohort: draws its patients and exams; reads and writes nothing."""
     patients = draw_patients(settings)
     owners = [(patient, number) for patient in patients for number in range(1, patient.exam_count + 1)]
     with_exceptions = settings.patients >= SMALLEST_WITH_EXCEPTIONS
@@ -123,7 +123,7 @@ def plan_cohort(settings: CohortSettings) -> CohortPlan:
 
 
 def _three_d_exam(owners: list[tuple[Patient, int]]) -> int:
-    """Return the exam acquired in 3-D: an expert's if there is one, of a patient with one exam if there is one."""
+    """Returns the exam acquired in 3-D: an expert's if there is one, of a patient with one exam if there is one."""
     ranked = sorted(
         range(len(owners)), key=lambda index: (not owners[index][0].has_expert_masks, owners[index][0].exam_count)
     )
@@ -131,6 +131,6 @@ def _three_d_exam(owners: list[tuple[Patient, int]]) -> int:
 
 
 def _instance_order(rng: np.random.Generator, slices: int) -> tuple[int, ...]:
-    """Return the place of each position in the order of InstanceNumber: half the series are out of order."""
+    """Returns the place of each position in the order of InstanceNumber: half the series are out of order."""
     ordered = np.arange(slices)
     return tuple(int(place) for place in (rng.permutation(ordered) if rng.random() < 0.5 else ordered))

@@ -49,7 +49,7 @@ class Acquisition:
 
     @property
     def is_ge(self) -> bool:
-        """Return whether the scanner is General Electric's."""
+        """Returns whether the scanner is General Electric's."""
         return self.scanner.manufacturer == GE
 
 
@@ -74,7 +74,7 @@ _GE_NAMES: Final = ("SAG T2 FRFSE", "Sag T2 FSE", "SAG T2", "Sag FRFSE T2")
 
 
 def draw_scanners(rng: Generator, count: int, *, with_exceptions: bool) -> list[Scanner]:
-    """Draw the scanner of each exam: 63 % Siemens, every seventh of them in the newer spelling."""
+    """Draws the scanner of each exam: 63 % Siemens, every seventh of them in the newer spelling."""
     vendors = ["ge" if share < 466 / 1255 else "siemens" for share in (rng.permutation(count) + 0.5) / count]
     siemens = [index for index, vendor in enumerate(vendors) if vendor == "siemens"]
     new = set(siemens[::7]) if with_exceptions else set()
@@ -86,7 +86,7 @@ def draw_scanners(rng: Generator, count: int, *, with_exceptions: bool) -> list[
 
 
 def draw_acquisition(rng: Generator, settings: CohortSettings, scanner: Scanner, *, is_3d: bool) -> Acquisition:
-    """Draw how one exam was acquired.
+    """Draws how one exam was acquired.
 
     Args:
         rng: The exam's own generator.

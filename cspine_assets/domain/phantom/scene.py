@@ -31,7 +31,7 @@ class Scene:
 
 
 def draw_scene(settings: CohortSettings, exam: ExamPlan) -> Scene:
-    """Draw the scene of an exam; both exams of a patient see the same spine."""
+    """Draws the scene of an exam; both exams of a patient see the same spine."""
     patient = exam.patient
     person = np.random.default_rng([settings.seed, 4, patient.index])
     spine = draw_spine(person, age_years=patient.age_years, is_female=patient.sex == "Female")
@@ -42,12 +42,12 @@ def draw_scene(settings: CohortSettings, exam: ExamPlan) -> Scene:
 
 
 def exam_generator(settings: CohortSettings, exam: ExamPlan, *, purpose: int) -> Generator:
-    """Return a generator of its own for one purpose of one exam, whatever was drawn before."""
+    """Returns a generator of its own for one purpose of one exam, whatever was drawn before."""
     return np.random.default_rng([settings.seed, purpose, exam.index])
 
 
 def _draw_grid(rng: Generator, acquisition: Acquisition, spine: Spine) -> VoxelGrid:
-    """Place sagittal slices around the fifth cervical body, tilted as a technician tilts them along the spine."""
+    """Places sagittal slices around the fifth cervical body, tilted as a technician tilts them along the spine."""
     turn = _rotation(*np.deg2rad(rng.normal(0, [1.2, 1.5, 2.0])))
     rows, columns = turn @ [0.0, 0.0, -1.0], turn @ [0.0, -1.0, 0.0]  # RAS+: downwards, backwards
     across = np.cross(columns, rows) * (1 if rng.random() < 0.5 else -1)
@@ -62,7 +62,7 @@ def _draw_grid(rng: Generator, acquisition: Acquisition, spine: Spine) -> VoxelG
 
 
 def _rotation(pitch: float, roll: float, yaw: float) -> Matrix:
-    """Return the rotation about the x, then the y, then the z axis."""
+    """Returns the rotation about the x, then the y, then the z axis."""
     around_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     around_y = np.array([[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]])
     around_z = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])

@@ -42,7 +42,7 @@ class CohortSettings:
     defects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse sizes that give no usable cohort."""
+        """Refuses sizes that give no usable cohort."""
         _expect(1 <= self.patients <= 100_000, "patients", "1 to 100,000", self.patients)
         _expect(self.seed >= 0, "seed", "0 or more", self.seed)
         _expect(32 <= self.matrix <= 1024, "matrix", "32 to 1024", self.matrix)

@@ -42,12 +42,12 @@ class Solid:
 
     @property
     def half_extent_mm(self) -> Matrix:
-        """Return half the box (anterior, right, superior) that surely holds the solid and 3 mm around it."""
+        """Returns half the box (anterior, right, superior) that surely holds the solid and 3 mm around it."""
         height = self.half_height_mm + self.uncus_mm + self.dens_mm
         return np.array([self.half_depth_mm, self.half_width_mm, height]) * 1.12 + 3.0
 
     def depth_below_surface_mm(self, at: Window) -> FloatArray:
-        """Return the distance to the surface at each voxel: positive inside, measured towards the centre."""
+        """Returns the distance to the surface at each voxel: positive inside, measured towards the centre."""
         if self.structure is Structure.INTERVERTEBRAL_DISC:
             return self._rounded_box(at, waist=-0.04, concavity=-0.12)
         box = self._rounded_box(at, waist=0.08, concavity=0.10)
@@ -89,12 +89,12 @@ class Spine:
 
     @property
     def solids(self) -> tuple[Solid, ...]:
-        """Return discs first, then bodies: where two meet, the body is drawn last and wins."""
+        """Returns discs first, then bodies: where two meet, the body is drawn last and wins."""
         return (*self.discs, *self.bodies)
 
 
 def draw_spine(rng: Generator, *, age_years: float, is_female: bool) -> Spine:
-    """Draw one patient's spine: lordosis, slight scoliosis, sizes, and discs that wear with age.
+    """Draws one patient's spine: lordosis, slight scoliosis, sizes, and discs that wear with age.
 
     Args:
         rng: The patient's own generator; the same state gives the same spine.
@@ -129,12 +129,12 @@ def draw_spine(rng: Generator, *, age_years: float, is_female: bool) -> Spine:
 
 
 def _wear_by_level() -> Matrix:
-    """Return the extra wear of each disc: C5/C6 and C6/C7 move most and wear first."""
+    """Returns the extra wear of each disc: C5/C6 and C6/C7 move most and wear first."""
     return np.array([-0.15, -0.02, 0.08, 0.18, 0.15, -0.08, -0.2, -0.2, -0.15, -0.1])
 
 
 def _sagittal_tilts_rad(rng: Generator) -> Matrix:
-    """Return each body's tilt: T1 slope about 24 degrees, lordosis C2-C7 about 20, a kyphosis below."""
+    """Returns each body's tilt: T1 slope about 24 degrees, lordosis C2-C7 about 20, a kyphosis below."""
     slope, lordosis = np.clip(rng.normal(23, 5), 12, 35), np.clip(rng.normal(19, 9), -6, 38)
     cervical = -slope + lordosis * np.linspace(1, 0, 7) ** rng.uniform(0.8, 1.3)
     thoracic = -slope + np.arange(1, len(LEVELS) - 6) * rng.uniform(1.5, 3.5)
@@ -154,7 +154,7 @@ def _frames(tilts: Matrix, bends: Matrix, heights: Matrix, gaps: Matrix) -> tupl
 
 
 def _axes(tilt: float, bend: float) -> Matrix:
-    """Return rows anterior, right, superior of a body tilted in the sagittal and bent in the coronal plane."""
+    """Returns rows anterior, right, superior of a body tilted in the sagittal and bent in the coronal plane."""
     anterior = np.array([0.0, np.cos(tilt), np.sin(tilt)])
     superior = np.array([-np.sin(bend), -np.sin(tilt) * np.cos(bend), np.cos(tilt) * np.cos(bend)])
     return np.stack([anterior, np.cross(anterior, superior), superior])

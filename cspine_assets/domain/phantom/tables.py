@@ -56,12 +56,12 @@ class ExamFiles:
 
 
 def table_name(node: str) -> str:
-    """Return the file name of a node's table."""
+    """Returns the file name of a node's table."""
     return f"{node}_{RELEASE}.tsv"
 
 
 def imagined_files(exam: ExamPlan) -> ExamFiles:
-    """Return facts of files that nobody wrote: of a usual size, with a checksum made of the name."""
+    """Returns facts of files that nobody wrote: of a usual size, with a checksum made of the name."""
     instances = [(exam.instance_uid(place), exam.instance_number(place)) for place in range(exam.acquisition.slices)]
     return ExamFiles(
         image=_imagined(exam.image_file_name, 1_000_000),
@@ -75,7 +75,7 @@ def _imagined(name: str, size: int) -> FileFacts:
 
 
 def write_tables(folder: Path, plan: CohortPlan, files: Iterable[ExamFiles]) -> None:
-    """Write the six tables, row by row, so that a million of them need no memory.
+    """Writes the six tables, row by row, so that a million of them need no memory.
 
     Args:
         folder: New folder.
@@ -107,7 +107,7 @@ def write_tables(folder: Path, plan: CohortPlan, files: Iterable[ExamFiles]) -> 
 
 
 def _object_id(name: str) -> str:
-    """Return an identifier made of the name alone, under a prefix that no data commons owns."""
+    """Returns an identifier made of the name alone, under a prefix that no data commons owns."""
     return f"dg.PHANTOM/{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
 
 

@@ -12,8 +12,8 @@ from cspine_assets.domain.phantom.grid import VoxelGrid
 from cspine_assets.domain.phantom.masks import mask_solids
 from cspine_assets.domain.phantom.plan import plan_cohort
 from cspine_assets.domain.phantom.scene import draw_scene
-from cspine_assets.domain.phantom.truth import exam_truth
 from cspine_assets_tests.domain.phantom.phantom_cohort import SETTINGS
+from cspine_assets_tests.domain.phantom.phantom_truth import exam_truth
 
 
 def dice(first, second):

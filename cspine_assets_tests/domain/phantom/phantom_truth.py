@@ -1,7 +1,6 @@
 """What is true of a synthetic exam and written nowhere in its download: where each level really lies.
 
-Add here an oracle that a test of a measurement needs.
-Nothing that a user's download holds belongs here.
+Add here an oracle that a test of a measurement needs. Nothing that a user's download holds belongs here.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class ExamTruth:
 
 
 def exam_truth(settings: CohortSettings, index: int) -> ExamTruth:
-    """Return the truth of one exam of a cohort.
+    """Returns the truth of one exam of a cohort.
 
     Centroids are in RAS+ mm, sampled every 0.8 mm; a level is in view if its centroid lies within the exam's
     slices.
