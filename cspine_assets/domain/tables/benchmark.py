@@ -6,7 +6,8 @@ Add a table here when it compares across tools or over time. What is measured on
 from __future__ import annotations
 
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, column
-from cspine_assets.domain.tables.evaluation import PROFILES, PROVENANCES, STRUCTURES, ExamMetrics, ModelComparison
+from cspine_assets.domain.tables.cohort import PROVENANCES
+from cspine_assets.domain.tables.evaluation import PROFILES, STRUCTURES, ExamMetrics, ModelComparison
 
 _SPLIT = "SHA-256 of the split that says which exams are tested on, as in cohort.splits"
 _PROFILE = "Profile of the study; demo numbers are no results"

@@ -118,7 +118,9 @@ class Splits(Table):
     )
     fold: Integer = column("Fold that holds the exam out; missing outside development", nullable=True, ge=0)
     annotation_provenance: Text = column("Who drew the mask", isin=PROVENANCES)
-    rule: Text = column("What made the split: published, all_expert, or file: and the name of the user's file")
+    rule: Text = column(
+        "What made the split: published, all_expert or all_masks, or file: and the name of the user's file"
+    )
     split_sha256: Text = column("SHA-256 over who is developed on (in which fold) and tested on; one value in all rows")
 
     class Config:

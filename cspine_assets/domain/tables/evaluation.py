@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
+from cspine_assets.domain.tables.cohort import PROVENANCES
 
 STRUCTURES = tuple(structure.value for structure in Structure)
 SETS = ("cv", "test")
 PROFILES = ("full", "demo")
-PROVENANCES = ("expert", "model", "unknown")
 _OWN = "2d, 3d_fullres or ensemble; external predictors stand in external_metrics and leaderboard"
 _MEAN = (
     "Mean over the exams used; a missed or spurious one counts with 0 for an overlap (its share of empty slices for "
