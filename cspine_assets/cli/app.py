@@ -35,6 +35,9 @@ from cspine_assets.domain.errors import CSpineError
 
 DEBUG_VARIABLE = "CSPINE_DEBUG"
 
+INTERRUPTED = 130
+"""Status that Typer gives a command which Ctrl-C ended, and that every shell knows."""
+
 app = typer.Typer(
     help="The CSpineSeg cervical-spine MRI study as a platform: from a MIDRC download to SQL and the Dagster page.",
     no_args_is_help=True,
@@ -91,9 +94,10 @@ def main() -> None:
             raise
         _say(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("interrupted; call it again to go on where it stopped.")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _say("interrupted. Nothing is left half-written, and what had been finished stands.")
+        raise
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE) or (reason := full_disk(error)) is None:
             raise

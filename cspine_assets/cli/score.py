@@ -50,9 +50,10 @@ def score(
 ) -> None:
     """Score predicted masks against references, two folders of NIfTI of any origin.
 
-    A case is told by the name of its files without `.nii.gz` and `_SEG`. A reference without a prediction counts as
-    missed; one whose prediction cannot be read or lies on another grid gets a row with status `failed` and the reason,
-    the others are scored, and the command ends with status 1. Predictions without a reference are named.
+    A case is told by the name of its files without `.nii.gz` and `_SEG`; files in sub-folders are not taken. A
+    reference without a prediction counts as missed; one whose prediction cannot be read or lies on another grid gets a
+    row with status `failed` and the reason, the others are scored, and the command ends with status 1. Predictions
+    without a reference are named.
     """
     # scoring multiplies no matrices: threads for it would double the time to start
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -65,6 +66,8 @@ def score(
     choice = Choice(_labels([*(labels or []), *(more_labels or [])]), Metrics(metrics), levels is not None)
     folders = match_folders(reference, prediction)
     _name_strangers(folders.without_reference)
+    for told in folders.passed_over:
+        typer.echo(told, err=True)
     scores = score_cases(folders.cases, choice, jobs=jobs)
     write_rows(out, structure_rows(scores, choice.metrics))
     if levels is not None:
@@ -73,10 +76,14 @@ def score(
     _name_absent(scores, choice.labels)
     written = " and ".join(str(path) for path in (out, levels) if path)
     typer.echo(f"{written}: {len(scores)} case(s)")
-    failed = {score.case_id: score.structures[0].reason for score in scores if score.structures[0].status == FAILED}
+    failed: dict[str | None, list[str]] = {}
+    for score in scores:
+        if score.structures[0].status == FAILED:
+            failed.setdefault(score.structures[0].reason, []).append(score.case_id)
     if failed:
-        listed = "\n".join(f"  {case_id}: {reason}" for case_id, reason in failed.items())
-        raise CSpineError(f"{len(failed)} of {len(scores)} case(s) could not be scored:\n{listed}")
+        listed = "\n".join(f"  {', '.join(case_ids)}: {reason}" for reason, case_ids in failed.items())
+        count = sum(map(len, failed.values()))
+        raise CSpineError(f"{count} of {len(scores)} case(s) could not be scored:\n{listed}")
 
 
 def _check_places(out: Path, levels: Path | None) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -67,6 +68,7 @@ def each_in_workers(
     for chunk in chunks:
         crew.pending.put(list(chunk))
     context = _context(preload)
+    resource_tracker.ensure_running()  # where a thread's first process brings it, it lets that thread hear Ctrl-C again
     members = [_Worker(context) for _ in range(min(workers, len(chunks)))]
     threads = [threading.Thread(target=crew.drive, args=(member,), daemon=True) for member in members]
     for thread in threads:
@@ -102,6 +104,8 @@ class _Crew(Generic[ItemT, ResultT]):
 
     def drive(self, worker: _Worker) -> None:
         """Feeds one worker until nothing is left; ends with a None, so that the receiver can count."""
+        # inherited by what this thread starts, whose traceback a Ctrl-C would show while it still loads its libraries
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             while not self.stopped.is_set():
                 self._chunk(worker, self.pending.get_nowait())
@@ -142,7 +146,7 @@ class _Worker:
         self._killed = False
 
     def run(self, work: Callable[[list[ItemT]], list[ResultT]], items: list[ItemT]) -> list[ResultT] | None:
-        """Returns the results, or None when the process died over them."""
+        """Returns the results, or None when the process died over them or could not be started."""
         try:
             answer = self._asked(work, items)
         except (EOFError, OSError):
@@ -154,22 +158,27 @@ class _Worker:
         return results
 
     def _asked(self, work: Callable[[list[ItemT]], list[ResultT]], items: list[ItemT]) -> Any:  # noqa: ANN401
-        if self._channel is None:
-            self._channel, theirs = self._context.Pipe()
-            # the context's own class: its type is not known to BaseContext
-            self._process = self._context.Process(target=_serve, args=(theirs,), daemon=False)  # type: ignore[attr-defined]
-            self._process.start()
-            theirs.close()
+        channel = self._channel or self._started()
         if self._killed:
             raise EOFError
-        self._channel.send((work, items))
-        return self._channel.recv()
+        channel.send((work, items))
+        return channel.recv()
+
+    def _started(self) -> Connection[Any, Any]:
+        """Starts the process; one that cannot be started leaves nothing that would have to be waited for."""
+        channel, theirs = self._context.Pipe()
+        # the context's own class: its type is not known to BaseContext
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=False)  # type: ignore[attr-defined]
+        with theirs:
+            process.start()
+        self._channel, self._process = channel, process
+        return channel
 
     def kill(self) -> None:
         """Ends the process at once; may be called from another thread than ``run``."""
         self._killed = True
         process = self._process
-        if process is not None and process.pid is not None:  # one that could not be started has its own error to tell
+        if process is not None:
             with suppress(ValueError):  # closed in the meantime by its own thread
                 process.kill()
 
@@ -194,6 +203,7 @@ def _serve(channel: Connection[Any, Any]) -> None:
     gc.freeze()
     # a person's Ctrl-C reaches the whole terminal group; who started this worker decides when it ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # children of its own may have to hear it
     with suppress(EOFError, OSError):
         while True:
             work, items = channel.recv()

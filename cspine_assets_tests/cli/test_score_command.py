@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 AFFINE = np.diag([4.0, 0.5, 0.5, 1.0])
@@ -123,6 +127,49 @@ def test_a_case_on_another_grid_ends_with_status_1_after_the_others_are_scored(f
     assert "spacing differs by 0.1 mm" in done.stderr
     rows = read(tmp_path / "scores.csv")
     assert (rows["a", "vertebral_body"]["status"], rows["b", "vertebral_body"]["status"]) == ("ok", "failed")
+
+
+def test_equal_reasons_are_said_once_with_all_their_cases(folders, tmp_path: Path):
+    true, judged = folders
+    for name in ("a.nii.gz", "b.nii.gz"):
+        save(judged, name, affine=np.diag([4.0, 0.5, 0.6, 1.0]))
+    done = cspine("score", "--reference", true, "--prediction", judged, "--out", tmp_path / "scores.csv")
+    assert "2 of 2 case(s) could not be scored" in done.stderr
+    reasons = done.stderr.split("scored:")[1].strip().splitlines()
+    assert len(reasons) == len(set(reasons))
+
+
+def test_masks_in_sub_folders_are_told(folders, tmp_path: Path):
+    true, judged = folders
+    save(judged / "later", "b.nii.gz")
+    done = cspine("score", "--reference", true, "--prediction", judged, "--out", tmp_path / "scores.csv")
+    assert done.returncode == 0
+    assert "1 mask(s) lie in folders inside" in done.stderr
+    assert "such as later/b.nii.gz" in done.stderr
+
+
+def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, tmp_path: Path):
+    true, judged = folders
+    (judged / "c.nii.gz").unlink()
+    code = "from cspine_assets.cli.app import main; main()"
+    places = ["--reference", str(true), "--prediction", str(judged), "--out", str(tmp_path / "out" / "scores.csv")]
+    command = [sys.executable, "-c", code, "score", *places, "--jobs", "2"]
+    score = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    server = psutil.Process(score.pid)
+    while score.poll() is None and "forkserver" not in " ".join(server.cmdline()):
+        # of all that it starts the server of fresh processes lives longest; it is loading its libraries now
+        server = next(reversed(psutil.Process(score.pid).children()), server)
+        time.sleep(0.01)
+    os.killpg(score.pid, signal.SIGINT)  # as a terminal does, to everyone in it
+    _, said = score.communicate(timeout=60)
+    assert score.returncode == 130
+    assert said == "cspine: interrupted. Nothing is left half-written, and what had been finished stands.\n"
+    with suppress(psutil.NoSuchProcess):
+        end = time.monotonic() + 10
+        while server.status() != psutil.STATUS_ZOMBIE:  # dead, and nobody takes note, as in a container without an init
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_no_platform_and_for_dice_no_heavy_library_is_loaded(folders, tmp_path: Path):

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 FAILED: Final = "failed"
 """Status of a case that could not be measured: a file is unreadable, or the grids differ."""
 
+_LOST: Final = (
+    "the process that measured it was ended twice, as the system does where memory is short. Call again with fewer "
+    "--jobs."
+)
+
 _CASES_PER_CHUNK: Final = 4
 _CASES_PER_WORKER: Final = 20
 """A process that measures surfaces takes as long to start as some twenty cases take."""
@@ -115,7 +120,7 @@ def _score_in_workers(cases: Sequence[MaskFiles], choice: Choice, jobs: int) -> 
     yield from each_in_workers(
         chunks,
         partial(_score_chunk, choice=choice),
-        lost=partial(_failed, choice=choice, reason="the process that measured it ended twice, maybe out of memory"),
+        lost=partial(_failed, choice=choice, reason=_LOST),
         workers=jobs,
         preload=["cspine_assets.domain.evaluation.surface", "cspine_assets.domain.evaluation.levels"],
     )

@@ -38,30 +38,36 @@ class MatchedFolders:
     Attributes:
         cases: Every reference, with its prediction or without, by case.
         without_reference: Predictions that nothing can be compared with, by name.
+        passed_over: A sentence per folder in which masks were sought that lie in folders inside it.
     """
 
     cases: list[MaskFiles]
     without_reference: list[str]
+    passed_over: list[str]
 
 
 def match_folders(references: Path, predictions: Path) -> MatchedFolders:
     """Returns the cases of two folders, by name: a prediction ``case.nii.gz`` belongs to ``case_SEG.nii.gz``.
 
-    Files other than NIfTI, hidden ones and folders inside are passed over.
+    Files other than NIfTI, hidden ones and folders inside are passed over; where one of both files is missing, it is
+    said of masks in folders inside.
 
     Raises:
         CSpineError: A folder is none or holds no mask, two files of a folder have one case, or not one case is in both.
     """
     true, judged = _masks_in(references), _masks_in(predictions)
+    lacking = ((references, judged.keys() - true.keys()), (predictions, true.keys() - judged.keys()))
+    passed_over = [told for folder, absent in lacking if absent and (told := _inside(folder))]
     if not true.keys() & judged.keys():
         raise CSpineError(
             f"expected masks of the same cases in {references} and {predictions}, not one name is in both "
             f"(such as {min(true)!r} and {min(judged)!r}, without .nii.gz and _SEG). "
-            "Rename the predictions after their references."
+            f"{' '.join(passed_over) or 'Rename the predictions after their references.'}"
         )
     return MatchedFolders(
         cases=[MaskFiles(case_id, path, judged.get(case_id)) for case_id, path in sorted(true.items())],
         without_reference=sorted(path.name for case_id, path in judged.items() if case_id not in true),
+        passed_over=passed_over,
     )
 
 
@@ -80,8 +86,19 @@ def _masks_in(folder: Path) -> dict[str, Path]:
             )
         masks[case_id] = path
     if not masks:
-        raise CSpineError(f"{folder}: expected masks (.nii.gz or .nii), there is none.")
+        raise CSpineError(f"{folder}: expected masks (.nii.gz or .nii), there is none. {_inside(folder)}".rstrip())
     return masks
+
+
+def _inside(folder: Path) -> str:
+    """Returns what to say of the masks in folders inside a folder; nothing where there are none."""
+    found = sorted(path for path in folder.glob("*/**/*") if _case_id(path.name) is not None and path.is_file())
+    if not found:
+        return ""
+    return (
+        f"{len(found)} mask(s) lie in folders inside {folder}, such as {found[0].relative_to(folder)}; only those in "
+        "the folder itself are taken. Name the folder that holds them, or move them up."
+    )
 
 
 def _case_id(name: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import signal
 from pathlib import Path
 
 import nibabel as nib
@@ -64,6 +65,36 @@ def test_files_are_matched_by_their_name_without_ending_and_mark(folders):
     assert {case.case_id: case.prediction.name for case in matched.cases if case.prediction}["plain"] == "plain.nii"
     assert [case.case_id for case in matched.cases if case.prediction is None] == ["lost"]
     assert matched.without_reference == ["stranger.nii.gz"]
+
+
+@pytest.mark.parametrize(("moved", "folder"), [("good.nii.gz", "prediction"), ("good_SEG.nii.gz", "reference")])
+def test_masks_in_folders_inside_are_told_where_a_file_is_missing(folders, moved, folder):
+    place = folders[0].parent / folder
+    (place / "fold_0" / "masks").mkdir(parents=True)
+    (place / moved).rename(place / "fold_0" / "masks" / moved)
+    (told,) = match_folders(*folders).passed_over
+    assert f"1 mask(s) lie in folders inside {place}, such as fold_0/masks/{moved}" in told
+
+
+def test_masks_in_folders_inside_are_no_news_where_nothing_is_missing(folders):
+    for folder in folders:
+        save(folder / "older", "good.nii.gz")
+    for name in ("lost_SEG.nii.gz", "late_SEG.nii.gz"):
+        (folders[0] / name).unlink()
+    for name in ("late.nii.gz", "stranger.nii.gz"):
+        (folders[1] / name).unlink()
+    assert match_folders(*folders).passed_over == []
+
+
+@pytest.mark.parametrize("stranger", [False, True], ids=["none at the top", "a stranger at the top"])
+def test_a_folder_whose_masks_all_lie_deeper_is_refused_with_where_they_are(folders, stranger):
+    results = folders[1].parent / "results"
+    results.mkdir()
+    folders[1].rename(results / "ensemble")
+    if stranger:
+        save(results, "atlas.nii.gz")
+    with pytest.raises(CSpineError, match=r"7 mask\(s\) lie in folders inside .*results, such as ensemble/broken\.nii"):
+        match_folders(folders[0], results)
 
 
 def test_every_case_has_its_rows_and_a_bad_one_its_reason(folders):
@@ -128,6 +159,22 @@ def test_levels_of_a_failed_case_are_listed_with_its_reason(folders):
 def test_several_processes_give_the_same_in_the_same_order(folders):
     cases = match_folders(*folders).cases
     assert score_cases(cases, ALL, jobs=2) == score_cases(cases, ALL, jobs=1)
+
+
+class Deadly(dict):
+    """Labels over which every process dies that receives them, as by the out-of-memory killer."""
+
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGKILL,)
+
+
+def test_cases_whose_processes_are_killed_have_failed_with_what_to_do(folders):
+    cases = match_folders(*folders).cases
+    scores = score_cases(cases, Choice(Deadly(LABELS), Metrics.DICE, with_levels=False), jobs=2)
+    assert [score.case_id for score in scores] == [case.case_id for case in cases]
+    rows = [row for score in scores for row in score.structures]
+    assert {row.status for row in rows} == {"failed"}
+    assert all("Call again with fewer --jobs" in row.reason for row in rows)
 
 
 @pytest.mark.parametrize(

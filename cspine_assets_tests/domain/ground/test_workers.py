@@ -1,5 +1,7 @@
 """Workers die alone, end with their parent, and end at once when nobody waits for them."""
 
+import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cspine_assets.domain import workers
 from cspine_assets.domain.workers import each_in_workers
 
 
@@ -51,6 +54,34 @@ def fail_on_three(items):
 def test_an_error_of_the_code_is_raised_to_the_caller():
     with pytest.raises(ValueError, match="a defect of the code"):
         list(each_in_workers([[1], [3]], fail_on_three, lost=lambda item: item, workers=1))
+
+
+def hearing_of_a_child(items):
+    told = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    child = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    return [child.stdout.strip() for _ in items]
+
+
+def test_what_a_worker_starts_can_be_interrupted():
+    assert list(each_in_workers([[1]], hearing_of_a_child, lost=str, workers=1)) == ["False"]
+
+
+class Unstartable:
+    """Stands for processes where the system has no room for one more."""
+
+    Pipe = staticmethod(multiprocessing.Pipe)
+
+    def Process(self, **_how):
+        class Never:
+            def start(self):
+                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+        return Never()
+
+
+def test_work_is_lost_where_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(workers, "_context", lambda _preload: Unstartable())
+    assert sorted(each_in_workers([[1, 2], [3]], abs, lost=lambda item: -item, workers=2)) == [-3, -2, -1]
 
 
 SLEEPER = """
