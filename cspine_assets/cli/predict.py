@@ -103,7 +103,7 @@ def _predict_one(study: Study, applied: Application, scan: Path, out: Path, cons
         volume = _as_nifti(scan, folder)
         raw = folder / "mask.nii.gz"
         with _leased(study) as slot, console.status("loading the models") as status:
-            supervision = _supervision(study, lambda message: status.update(described_message(message)))
+            supervision = _supervision(study, slot, lambda message: status.update(described_message(message)))
             predict_scan(applied, volume, raw, slot=slot, supervision=supervision)
         mask = read_mask(raw)
         write_mask(out, mask.array.astype("uint8"), like=volume)
@@ -137,7 +137,7 @@ def _predict_folder(study: Study, applied: Application, scans: Path, out: Path, 
                 if line := pace.step(worked=worked):
                     console.print(line, highlight=False)
 
-        made = predict_folder(applied, scans, out, slot=slot, supervision=_supervision(study, listen))
+        made = predict_folder(applied, scans, out, slot=slot, supervision=_supervision(study, slot, listen))
     best = out / predictors_of(applied.models)[-1]
     console.print(f"{best}: masks of {len(made.predicted)} scan(s)", soft_wrap=True, highlight=False)
     _warn_of_demo(applied, console)
@@ -191,11 +191,11 @@ def _leased(study: Study) -> AbstractContextManager[Slot]:
     return leased_slot(study.home.leases, study.slots, what="prediction of scans")
 
 
-def _supervision(study: Study, listen: Callable[[ChildMessage], None]) -> Supervision:
+def _supervision(study: Study, slot: Slot, listen: Callable[[ChildMessage], None]) -> Supervision:
     from cspine_assets.nnunet.process import Supervision
 
     return Supervision(
-        log_path=study.home.logs / "predict-scan.log",
+        log_path=study.home.logs / f"predict-scan-{slot.place}.log",
         on_message=listen,
         heartbeat_timeout_s=study.prediction_choices.silence_s,
     )

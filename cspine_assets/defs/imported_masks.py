@@ -154,7 +154,7 @@ def _predict(
             postprocessing=application.postprocessing,
             slot=slot,
             supervision=Supervision(
-                log_path=study.home.logs / "predict-imported.log",
+                log_path=study.home.logs / f"predict-imported-{slot.place}.log",
                 on_message=on_message,
                 heartbeat_timeout_s=study.prediction_choices.silence_s,
             ),

@@ -226,7 +226,7 @@ class _Work:
                 postprocessing=self.postprocessing,
                 slot=slot,
                 supervision=Supervision(
-                    log_path=home.logs / f"predict-{self.set_name}-{label}.log",
+                    log_path=home.logs / f"predict-{self.set_name}-{label}-{slot.place}.log",
                     on_message=listen,
                     heartbeat_timeout_s=self.study.prediction_choices.silence_s,
                     stop=stop,

@@ -12,6 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -78,7 +79,8 @@ def run_child(
 
     Args:
         module: A child-entry module; see ``children.entry``.
-        request: Travels as JSON in a file beside the log, so that a child can be run again by hand.
+        request: Travels as JSON on the child's standard input, for this child alone however many have the same log. A
+            copy stays beside the log, so that the last one can be run again by hand.
         result_type: Type that the child's result is read as.
         env: The child's whole environment.
         supervision: Its log, its listener and its limits.
@@ -93,9 +95,9 @@ def run_child(
     """
     log_path = supervision.log_path
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    request_path = log_path.with_suffix(".request.json")
-    write_text(request_path, request.model_dump_json(indent=1))
-    with _started(module, request_path, env, log_path) as child:
+    asked = request.model_dump_json(indent=1)
+    write_text(log_path.with_suffix(".request.json"), asked)
+    with _started(module, asked, env, log_path) as child:
         end = child.listen(supervision)
         if isinstance(end, Finished):
             child.wait_for_exit()
@@ -196,15 +198,17 @@ class _Child:
 
 
 @contextlib.contextmanager
-def _started(module: str, request_path: Path, env: Mapping[str, str], log_path: Path) -> Iterator[_Child]:
+def _started(module: str, asked: str, env: Mapping[str, str], log_path: Path) -> Iterator[_Child]:
     """A started child; on leaving, its whole group is gone, asked politely first if anything went wrong."""
     reading, writing = os.pipe()
     try:
-        with log_path.open("ab") as log:
+        with log_path.open("ab") as log, tempfile.TemporaryFile(dir=log_path.parent) as request:
+            request.write(asked.encode())
+            request.seek(0)
             log_start = log.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", module, str(request_path), str(writing), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", module, str(writing), str(os.getpid())],
+                stdin=request,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(env),

@@ -55,6 +55,12 @@ def wait_until(condition, limit_s):
     return condition()
 
 
+def test_children_at_once_with_one_log_do_what_each_was_asked_for(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(run_toy, tmp_path, deed) for deed in ("answer", "terminate a worker")]
+    assert [one.result().answer for one in asked] == [42, -signal.SIGTERM]
+
+
 def test_result_messages_and_environment_cross_the_border(tmp_path):
     heard = []
     result = run_toy(tmp_path, "answer", on_message=heard.append)

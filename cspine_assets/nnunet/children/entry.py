@@ -14,7 +14,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -33,14 +32,13 @@ Emit = Callable[[ChildMessage], None]
 
 
 def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel]) -> None:
-    """Be a child: ``python -m module request.json [channel parent_pid]``; ends the process.
+    """Be a child: ``python -m module [channel parent_pid] < request.json``; ends the process.
 
     Without a channel (run by hand) the messages go to the standard output.
     """
-    request_path = Path(sys.argv[1])
     channel = sys.stdout.fileno()
-    if len(sys.argv) > 2:
-        channel, parent = int(sys.argv[2]), int(sys.argv[3])
+    if len(sys.argv) > 1:
+        channel, parent = int(sys.argv[1]), int(sys.argv[2])
         os.set_inheritable(channel, False)
         _watch_parent(parent)
         _let_workers_die_too()
@@ -50,7 +48,7 @@ def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send = _sender(channel)
     try:
-        result = work(request_type.model_validate_json(request_path.read_text()), send)
+        result = work(request_type.model_validate_json(sys.stdin.buffer.read()), send)
     except BaseException as error:  # noqa: BLE001 - reported to the parent, whatever it was
         traceback.print_exc()
         send(Failed(error=f"{type(error).__name__}: {error}"))
