@@ -9,7 +9,9 @@ import typer
 
 
 def phantom(
-    directory: Annotated[Path, typer.Argument(help="Where to write it; must not exist, or be empty.")],
+    directory: Annotated[
+        Path | None, typer.Argument(help="Where to write it; must not exist, or be empty.", show_default=False)
+    ] = None,
     patients: Annotated[int, typer.Option(min=1, help="Patients; about one in eight has two exams.")] = 18,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
     matrix: Annotated[int, typer.Option(min=32, help="In-plane size in voxels; the release has 256 to 768.")] = 96,
@@ -25,6 +27,7 @@ def phantom(
     """Write a synthetic cohort: six tables, zipped DICOM, NIfTI, masks, and who drew them."""
     from rich.console import Console
 
+    from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.phantom.cohort import write_cohort
     from cspine_assets.domain.phantom.defects import DEFECTS
     from cspine_assets.domain.phantom.settings import CohortSettings
@@ -34,6 +37,8 @@ def phantom(
         for name, defect in DEFECTS.items():
             console.print(f"{name}: {defect.what} (found by {defect.check})", soft_wrap=True, highlight=False)
         return
+    if directory is None:
+        raise CSpineError("expected a folder to write the cohort to, none was named. Say `cspine phantom DIRECTORY`.")
     settings = CohortSettings(
         patients=patients,
         seed=seed,
