@@ -20,7 +20,7 @@ def dev(
 
     from cspine_assets.cli.page import prepare_page
     from cspine_assets.cli.supervise import require_free_port, run_supervised
-    from cspine_assets.defs.driver import close_orphaned_runs
+    from cspine_assets.defs.dead_runs import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
 
     page = prepare_page(home)

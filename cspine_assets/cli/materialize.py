@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,7 +81,7 @@ def _settings(
 
     from cspine_assets.defs.resources import PROVENANCE_VARIABLE, SOURCE_VARIABLE
     from cspine_assets.domain.cohort.splits import PRESETS
-    from cspine_assets.domain.errors import CSpineError, SourceError
+    from cspine_assets.domain.errors import SourceError
     from cspine_assets.domain.home import HomeSettings
     from cspine_assets.nnunet.profiles import PROFILES
 
@@ -91,29 +92,38 @@ def _settings(
             "expected the folder of a MIDRC download, none was given. "
             f"Say --source FOLDER or set {SOURCE_VARIABLE}; without a download, try `cspine demo`."
         )
-    named = profile or (standing.profile if standing else "full")
-    if named not in PROFILES:
-        raise CSpineError(f"expected a profile among {', '.join(PROFILES)}, got '{named}'.")
+    named = _among(PROFILES, profile or (standing.profile if standing else "full"), what="profile")
     if not Path(folder).is_dir():
         raise SourceError(
             f"{folder}: expected the folder of a MIDRC download, there is no such folder. "
             "Say where it is by --source; a download that was moved is not read anew."
         )
     known = provenance or os.environ.get(PROVENANCE_VARIABLE) or (standing.provenance if standing else None)
-    if known and not Path(known).is_file():
-        raise SourceError(
-            f"{known}: expected a file that says who drew the masks, there is none. Say --provenance FILE."
-        )
     own = splits or (standing.splits if standing and preset is None else None)
-    if own and not Path(own).is_file():
-        raise SourceError(f"{own}: expected a file with your own split, there is none. Say --splits FILE.")
-    rule = preset or (standing.preset if standing else "published")
-    if rule not in PRESETS:
-        raise CSpineError(f"expected a preset among {', '.join(PRESETS)}, got '{rule}'.")
     return HomeSettings(
         profile=named,
         source=str(Path(folder).resolve()),
-        provenance=str(Path(known).resolve()) if known else None,
-        splits=str(Path(own).resolve()) if own else None,
-        preset=rule,
+        provenance=_file(known, "that says who drew the masks", option="--provenance"),
+        splits=_file(own, "with your own split", option="--splits"),
+        preset=_among(PRESETS, preset or (standing.preset if standing else "published"), what="preset"),
     )
+
+
+def _among(known: Collection[str], name: str, *, what: str) -> str:
+    """Returns a name that is one of those known."""
+    from cspine_assets.domain.errors import CSpineError
+
+    if name not in known:
+        raise CSpineError(f"expected a {what} among {', '.join(known)}, got '{name}'.")
+    return name
+
+
+def _file(named: Path | str | None, what: str, *, option: str) -> str | None:
+    """Returns the absolute path of a file that is there, or None where none was named."""
+    from cspine_assets.domain.errors import SourceError
+
+    if not named:
+        return None
+    if not Path(named).is_file():
+        raise SourceError(f"{named}: expected a file {what}, there is none. Say {option} FILE.")
+    return str(Path(named).resolve())

@@ -24,7 +24,7 @@ def up(
     from cspine_assets.cli.page import prepare_page
     from cspine_assets.cli.supervise import hold, require_free_port
     from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
-    from cspine_assets.defs.driver import close_orphaned_runs
+    from cspine_assets.defs.dead_runs import close_orphaned_runs
     from cspine_assets.defs.instance import open_instance
     from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 

@@ -12,15 +12,15 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
-from pathlib import Path
 
 import dagster as dg
 
 from cspine_assets.defs.conditions import is_watched
+from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
+from cspine_assets.defs.execution import Outcome, check_once, run_in_worker, run_once
 from cspine_assets.defs.fingerprints import Fingerprints
-from cspine_assets.defs.instance import index_kept_open, open_instance
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
 from cspine_assets.defs.partitions import lake_partition, patients, register_predictors
 from cspine_assets.defs.resources import Study
@@ -39,13 +39,11 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.housekeeping import tidy
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
-from cspine_assets.domain.workers import each_in_workers, is_alive
+from cspine_assets.domain.workers import each_in_workers
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 MAX_RETRIES_TAG = "dagster/max_retries"
-DRIVER_TAG = "cspine/driver"
 COUNT_EVERY_S = 2.0
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -70,17 +68,6 @@ class Watcher:
     began: Callable[[Stage], None] = lambda _stage: None
     advanced: Callable[[int], None] = lambda _done: None
     ended: Callable[[StageReport], None] = lambda _report: None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of one run.
-
-    Attributes:
-        errors: The reasons of the steps that failed; empty when all went well.
-    """
-
-    errors: tuple[str, ...] = ()
 
 
 def materialize(
@@ -181,56 +168,6 @@ def confirm(study: Study, instance: dg.DagsterInstance, reports: Sequence[StageR
             )
 
 
-@cache
-def _job() -> dg.JobDefinition:
-    return loaded_definitions().resolve_implicit_global_asset_job_def()
-
-
-@cache
-def _unchecked_job() -> dg.JobDefinition:
-    """Returns all assets without their checks: a run that the page lists under its assets takes every check along."""
-    everything = loaded_definitions()
-    unchecked = dg.Definitions(everything.assets, resources=everything.resources, executor=everything.executor)
-    return unchecked.resolve_implicit_global_asset_job_def()
-
-
-def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> list[str]:
-    """Marks runs whose driver on this machine was killed as failed, frees their pool slots, and returns their ids.
-
-    Nobody else would: to Dagster such a run is still going on, and the next one would wait for its slot for ever.
-
-    Args:
-        instance: Where the runs are recorded.
-        also_own: Also those of this process, which is about to end.
-    """
-    running = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]))
-    closed = []
-    for run in running:
-        host, _, pid = run.tags.get(DRIVER_TAG, "").rpartition(":")
-        if host != socket.gethostname():
-            continue
-        if not is_alive(int(pid)) or (also_own and int(pid) == os.getpid()):
-            instance.report_run_failed(run, "Its driver was ended before the run was over; what was written stands.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            closed.append(run.run_id)
-    return closed
-
-
-def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks runs that a daemon had started as failed, and returns their ids; for when no daemon of the home is left.
-
-    Dagster's own launcher does not notice that the process of a run is gone.
-    """
-    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    closed = close_dead_runs(instance)
-    for run in instance.get_runs(dg.RunsFilter(statuses=going)):
-        if DRIVER_TAG not in run.tags:
-            instance.report_run_failed(run, "Its daemon was ended before the run was over; what was written stands.")
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-            closed.append(run.run_id)
-    return closed
-
-
 def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
     """Runs a stage and yields what failed."""
     assets = [asset_key(item.table) for item in stage.tables]
@@ -243,7 +180,7 @@ def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:
 def _run_assets(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: Watcher) -> Iterator[str]:
     """Runs the assets of a stage, their checks with them, and yields what failed."""
     if not stage.keys:
-        yield from _run(task.home, task.instance, assets, task.tags).errors
+        yield from run_once(task.home, task.instance, assets, task.tags).errors
     elif stage.tables[0].partitions_def is patients:
         with _counted(task.home, stage, watcher):
             stretches = list(_stretches(stage.keys, task.instance))
@@ -251,10 +188,10 @@ def _run_assets(task: _Task, stage: Stage, assets: list[dg.AssetKey], watcher: W
                 tags = {**task.tags, RANGE_START: first, RANGE_END: last}
                 # the checks look at all patients: once is enough, with the last of what may be a hundred runs
                 checked = number == len(stretches)
-                yield from _run(task.home, task.instance, assets, tags, checked=checked).errors
+                yield from run_once(task.home, task.instance, assets, tags, checked=checked).errors
     elif fail_alone(stage.tables[0]) or not _takes_a_device(assets[0]):
         for done, key in enumerate(stage.keys, start=1):
-            outcome = _run(task.home, task.instance, assets, task.tags, key)
+            outcome = run_once(task.home, task.instance, assets, task.tags, key)
             yield from (f"{key}: {error}" for error in outcome.errors)
             watcher.advanced(done)
     else:
@@ -294,10 +231,10 @@ def _run_in_workers(task: _Task, stage: Stage, assets: list[dg.AssetKey], watche
     """Runs the partitions of a table side by side, and yields what failed."""
     outcomes = each_in_workers(
         [[key] for key in stage.keys],
-        partial(_run_in_worker, str(task.home.root), [key.path for key in assets], task.tags),
+        partial(run_in_worker, str(task.home.root), [key.path for key in assets], task.tags),
         lost=lambda key: Outcome((f"{key}: the process that made it died twice; was there enough memory?",)),
         workers=min(len(Study(task.home).slots), len(stage.keys)),
-        preload=[__name__],
+        preload=[run_in_worker.__module__],
     )
     for done, outcome in enumerate(outcomes, start=1):
         yield from outcome.errors
@@ -319,70 +256,4 @@ def _run_checks(task: _Task, assets: list[dg.AssetKey]) -> Iterator[str]:
     In a run in which a patient failed Dagster plans the checks and then leaves them out, and a cohort of any size has
     such a patient: what the others have become would never be looked at.
     """
-    keys = loaded_definitions().resolve_asset_graph().get_check_keys_for_assets(set(assets))
-    checks = _job().get_subset(asset_selection=set(), asset_check_selection=keys)
-    yield from _execute(checks, task.home, task.instance, task.tags).errors
-
-
-def _run(
-    home: Home,
-    instance: dg.DagsterInstance,
-    assets: list[dg.AssetKey],
-    tags: dict[str, str],
-    partition_key: str | None = None,
-    *,
-    checked: bool = True,
-) -> Outcome:
-    """Runs assets once, in this process, with their checks or without, and returns what failed."""
-    job = (_job() if checked else _unchecked_job()).get_subset(asset_selection=set(assets))
-    return _execute(job, home, instance, tags, partition_key, shown=assets)
-
-
-def _execute(
-    job: dg.JobDefinition,
-    home: Home,
-    instance: dg.DagsterInstance,
-    tags: dict[str, str],
-    partition_key: str | None = None,
-    *,
-    shown: Sequence[dg.AssetKey] | None = None,
-) -> Outcome:
-    """Executes a job in this process, and returns what failed; the page lists the run under the assets shown."""
-    with index_kept_open(instance):
-        result = job.execute_in_process(
-            run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
-            instance=instance,
-            partition_key=partition_key,
-            asset_selection=shown,
-            tags=tags,
-            raise_on_error=False,
-        )
-    if result.success:
-        return Outcome()
-    reasons = [_reason(event) for event in result.all_events if event.is_step_failure]
-    return Outcome(tuple(reasons) or ("the run failed without a failed step; see it on the Dagster page",))
-
-
-def _reason(event: dg.DagsterEvent) -> str:
-    """Returns why a step failed, in the words of the error that caused it."""
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return f"{event.step_key}: {error.message.strip() if error else 'no reason given'}"
-
-
-def _run_in_worker(
-    home: str, assets: list[Sequence[str]], tags: dict[str, str], partition_keys: list[str]
-) -> list[Outcome]:
-    """Runs partitions in a worker process: Dagster cannot run twice in one process, not even in two threads."""
-    opened = Home(Path(home))
-    with open_instance(opened) as instance:
-        keys = [dg.AssetKey(list(path)) for path in assets]
-        outcomes = [_run(opened, instance, keys, tags, key) for key in partition_keys]
-    return [
-        Outcome(tuple(f"{key}: {error}" for error in outcome.errors))
-        for key, outcome in zip(partition_keys, outcomes, strict=True)
-    ]
+    yield from check_once(task.home, task.instance, assets, task.tags).errors

@@ -1,7 +1,7 @@
 """Assets of group ``nnunet`` that come after training: the choice of postprocessing, and the archive.
 
-Add an asset when something is made of finished models. What stands before a model is in ``nnunet``, what models draw
-in ``prediction``.
+Add an asset when something is made of finished models. What stands before them is in ``nnunet`` and ``training``, what
+they draw in ``prediction``.
 """
 
 import dagster as dg

@@ -11,7 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cspine_assets.defs.driver import DRIVER_TAG, carry_out, close_dead_runs, materialize
+from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
+from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.stages import Order, in_order, loaded_definitions

@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
-from cspine_assets.defs.driver import DRIVER_TAG, materialize
+from cspine_assets.defs.dead_runs import DRIVER_TAG
+from cspine_assets.defs.driver import materialize
 from cspine_assets.defs.instance import GPU_POOL, open_instance
 from cspine_assets.defs.io import asset_key
 from cspine_assets.domain.home import Home, HomeSettings

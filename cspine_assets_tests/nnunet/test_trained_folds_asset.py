@@ -15,8 +15,8 @@ import pytest
 from cspine_assets.definitions import defs
 from cspine_assets.defs.fingerprints import Fingerprints, described_tables, is_current
 from cspine_assets.defs.instance import GPU_POOL, open_instance
-from cspine_assets.defs.nnunet import TrainingConfig
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.training import TrainingConfig
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.tables import nnunet as tables
 from cspine_assets.domain.tables.nnunet import TrainedFolds, TrainingLog

@@ -1,0 +1,182 @@
+"""Assets of group ``nnunet`` that train: one model per configuration and fold, and every epoch of it.
+
+Add an asset when a training leaves something more behind. What comes before it stands in ``nnunet``, what is made of
+finished models in ``models``; how a model is trained in ``cspine_assets.nnunet``.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import dagster as dg
+import pandas as pd
+
+from cspine_assets.defs.children import augmentation_worker_count, log_listener, worker_count
+from cspine_assets.defs.instance import GPU_POOL
+from cspine_assets.defs.io import Made, table_asset
+from cspine_assets.defs.resources import Study
+from cspine_assets.defs.shown import inline_picture
+from cspine_assets.domain.anatomy import Structure
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.files import fingerprint_text
+from cspine_assets.domain.report.curves import TrainingCurve, curve_png
+from cspine_assets.domain.tables.nnunet import Plans, TrainedFolds, TrainingLog
+from cspine_assets.nnunet import dataset, plans, training
+from cspine_assets.nnunet.devices import leased_slot
+from cspine_assets.nnunet.fold_folder import read_record, read_stamp
+from cspine_assets.nnunet.messages import EpochFinished
+from cspine_assets.nnunet.process import Supervision
+from cspine_assets.nnunet.profiles import Configuration
+
+
+class TrainingConfig(dg.Config):
+    """Training settings of a single run, in nnU-Net's own names; what is not said is the home's, else the profile's.
+
+    Attributes:
+        seed: Of weights and sampling. Changes the model.
+        num_epochs: Length of the training. Changes the model.
+        save_every: Epochs between two checkpoints to resume from.
+        num_processes: Processes of the final validation.
+        n_proc_DA: Processes that augment beside the training.
+        compile: Whether torch compiles the network.
+        export_validation_probabilities: Keep the softmax of the validation cases.
+        heartbeat_timeout_s: A training that is silent for longer is taken for hung.
+    """
+
+    seed: int | None = None
+    num_epochs: int | None = None
+    save_every: int | None = None
+    num_processes: int | None = None
+    n_proc_DA: int | None = None
+    compile: bool | None = None
+    export_validation_probabilities: bool | None = None
+    heartbeat_timeout_s: float | None = None
+
+
+def _chosen_training(study: Study, key: str | None) -> str:
+    """Returns what a model depends on that no table tells."""
+    configuration = Configuration(str(key).split("|", maxsplit=1)[0])
+    return fingerprint_text(study.profile.training_part(configuration), str(study.profile.seed))
+
+
+@table_asset(
+    TrainedFolds,
+    deps=[Plans],
+    version="2",
+    kinds=("nnunet", "pytorch"),
+    pool=GPU_POOL,
+    source=_chosen_training,
+    config=TrainingConfig,
+)
+def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """One model, trained by nnU-Net in a child process on a leased device; an interrupted one is resumed.
+
+    Only one run at a time trains a model; a second one is refused with the name of the first.
+    """
+    configuration, fold = _model(context)
+    model = _train(context, study, configuration, fold)
+    dice = model.validation_dice
+    split = study.read(Plans)["split_sha256"].iloc[0]
+    row = {
+        "configuration": configuration.value,
+        "fold": fold,
+        "profile": study.profile.name,
+        "path": study.home.relative(model.fold_folder),
+        "epochs": model.epochs,
+        "resumed_from_epoch": model.epochs - model.epochs_trained if model.resumed_from else None,
+        "seconds": model.seconds,
+        "validation_dice_vertebral_body": dice.get(Structure.VERTEBRAL_BODY),
+        "validation_dice_intervertebral_disc": dice.get(Structure.INTERVERTEBRAL_DISC),
+        "device": model.record.device,
+        "split_sha256": split,
+        "checkpoint_sha256": model.checkpoint_sha256,
+        "data_fingerprint": model.stamp.fingerprint,
+    }
+    shown = {
+        "profile": study.profile.name,
+        "epochs": model.epochs,
+        "epochs_trained_now": model.epochs_trained,
+        "device": model.record.device,
+        "split_sha256": split,
+        "curve": dg.MetadataValue.md(_curve(model.record.epochs, title=f"{configuration}, fold {fold}")),
+        **{f"validation_dice_{structure}": value for structure, value in dice.items()},
+    }
+    return Made(pd.DataFrame([row]), shown)
+
+
+def _train(
+    context: dg.AssetExecutionContext, study: Study, configuration: Configuration, fold: int
+) -> training.TrainedFold:
+    """Trains one model by the plans that stand.
+
+    Raises:
+        ModelError: There are no plans, or the training failed.
+    """
+    folders = study.nnunet_folders
+    standing = plans.read_plans(folders.preprocessed / str(dataset.ANNOTATED))
+    if standing is None:
+        raise ModelError(
+            f"{folders.preprocessed}: expected plans and preprocessed data, found none. Materialize nnunet/plans."
+        )
+    what = f"training of {configuration} fold {fold}"
+    return training.train_fold(
+        folders,
+        standing,
+        configuration=configuration,
+        fold=fold,
+        profile=study.profile,
+        lease=partial(leased_slot, study.home.leases, study.slots, what=what),
+        crew=training.Crew(workers=worker_count(study), augmentation_workers=augmentation_worker_count(study)),
+        supervision=Supervision(
+            log_path=study.home.logs / f"train-{configuration}-{fold}.log",
+            on_message=log_listener(context),
+            heartbeat_timeout_s=study.training.silence_s,
+        ),
+    )
+
+
+@table_asset(TrainingLog, deps=[TrainedFolds], version="1", kinds=("nnunet",))
+def training_log(context: dg.AssetExecutionContext, study: Study) -> Made:
+    """Every epoch of one model: losses, pseudo Dice, learning rate, seconds."""
+    configuration, fold = _model(context)
+    trained = study.read(TrainedFolds, [f"{configuration}-{fold}"])
+    folder = study.home.absolute(trained["path"].iloc[0])
+    record, stamp = read_record(folder), read_stamp(folder)
+    rows = [
+        {
+            "configuration": epoch.configuration,
+            "fold": epoch.fold,
+            "epoch": epoch.epoch,
+            "epochs": epoch.epochs,
+            "train_loss": epoch.train_loss,
+            "validation_loss": epoch.val_loss,
+            "pseudo_dice_vertebral_body": epoch.pseudo_dice.get(Structure.VERTEBRAL_BODY),
+            "pseudo_dice_intervertebral_disc": epoch.pseudo_dice.get(Structure.INTERVERTEBRAL_DISC),
+            "ema_pseudo_dice": epoch.ema_pseudo_dice,
+            "learning_rate": epoch.learning_rate,
+            "seconds": epoch.seconds,
+            "device": record.device,
+            "profile": study.profile.name,
+            "data_fingerprint": stamp.fingerprint if stamp else None,
+        }
+        for epoch in record.epochs
+    ]
+    return Made(
+        pd.DataFrame(rows), {"curve": dg.MetadataValue.md(_curve(record.epochs, title=f"{configuration}, fold {fold}"))}
+    )
+
+
+def _model(context: dg.AssetExecutionContext) -> tuple[Configuration, int]:
+    """Returns the model that a partition is: its configuration and its fold."""
+    keys = context.partition_key.keys_by_dimension
+    return Configuration(keys["configuration"]), int(keys["fold"])
+
+
+def _curve(epochs: Sequence[EpochFinished], *, title: str) -> str:
+    """Returns the losses and the pseudo Dice as the page shows a picture."""
+    curve = TrainingCurve(
+        epochs=[epoch.epoch for epoch in epochs],
+        train_loss=[epoch.train_loss for epoch in epochs],
+        validation_loss=[epoch.val_loss for epoch in epochs],
+        pseudo_dice={structure: [epoch.pseudo_dice[structure] for epoch in epochs] for structure in Structure},
+    )
+    return inline_picture(curve_png(curve, title=title), "losses and pseudo Dice")
