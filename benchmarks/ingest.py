@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.runner import measure, print_costs
+from cspine_assets.domain.cohort.compared import MANIFEST_COLUMNS, CohortTables
 from cspine_assets.domain.cohort.evidence import read_evidence
 from cspine_assets.domain.cohort.exams import build_exams, build_patients
 from cspine_assets.domain.cohort.files import ChecksumMemory, list_files
-from cspine_assets.domain.cohort.integrity import MANIFEST_COLUMNS, CohortTables, examine, summarize
+from cspine_assets.domain.cohort.integrity import examine, summarize
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
 from cspine_assets.domain.cohort.provenance import build_annotation_provenance
 from cspine_assets.domain.cohort.source import find_source

@@ -12,13 +12,12 @@ from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.partitions import patients as patient_partitions
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import inline_table, markdown_table, told
+from cspine_assets.domain.cohort.compared import MANIFEST_COLUMNS, CohortTables
 from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
 from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
 from cspine_assets.domain.cohort.integrity import (
     CHECKS,
-    MANIFEST_COLUMNS,
     Check,
-    CohortTables,
     examine,
     find_leaks,
     summarize,

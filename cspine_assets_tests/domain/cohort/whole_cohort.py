@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cspine_assets.domain.cohort.compared import CohortTables
 from cspine_assets.domain.cohort.evidence import read_evidence
 from cspine_assets.domain.cohort.exams import build_exams
 from cspine_assets.domain.cohort.files import ChecksumMemory, list_files
-from cspine_assets.domain.cohort.integrity import CohortTables, examine, summarize
+from cspine_assets.domain.cohort.integrity import examine, summarize
 from cspine_assets.domain.cohort.midrc_tables import MidrcRead, read_midrc_table
 from cspine_assets.domain.cohort.provenance import build_annotation_provenance
 from cspine_assets.domain.cohort.source import Source, find_source
