@@ -4,14 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cspine_assets.cli.supervisor import rotating_log
+from cspine_assets_tests.processes import alive, within
 
 SUPERVISE = """
 import os, sys
@@ -29,22 +29,6 @@ try:
 except HomeError as error:
     sys.exit(f"refused: {error}")
 """
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def within(seconds: float, condition: Callable[[], object]) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def family(supervisor: subprocess.Popen[str]) -> list[int]:

@@ -20,7 +20,7 @@ from cspine_assets.domain.imaging.compression import read_nifti_bytes
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.imaging import Volumes
-from cspine_assets_tests.end_to_end.conftest import alive, within
+from cspine_assets_tests.processes import alive, within
 
 PATIENTS, FEW = 90, 12
 DRIVE = """

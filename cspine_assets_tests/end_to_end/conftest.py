@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from cspine_assets.defs.instance import open_instance
@@ -32,24 +30,6 @@ def run_cspine(*arguments: str, timeout: float = 1200) -> subprocess.CompletedPr
     return subprocess.run(
         [CSPINE, *arguments], capture_output=True, text=True, check=False, timeout=timeout, env=environment
     )
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether a process is still there and no zombie."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def within(seconds: float, condition: Callable[[], object]) -> bool:
-    """Whether a condition comes to hold within some time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
 
 
 @pytest.fixture(scope="session")

@@ -54,9 +54,10 @@ from cspine_assets_tests.end_to_end.by_itself import (
     switch,
     take_away,
 )
-from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, alive, run_cspine, within
+from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, run_cspine
 from cspine_assets_tests.end_to_end.page import Page, free_port
 from cspine_assets_tests.end_to_end.stock_commands import stock_masks
+from cspine_assets_tests.processes import alive, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 

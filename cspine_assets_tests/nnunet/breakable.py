@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ import psutil
 from cspine_assets.domain.workers import each_in_workers
 from cspine_assets.nnunet.messages import EpochFinished, Note
 from cspine_assets_tests.nnunet.tiny import TINY, planned, train
+from cspine_assets_tests.processes import alive, within
 
 EPOCHS = 6
 SAVE_EVERY = 2
@@ -65,18 +64,8 @@ def family(pid: int | None = None) -> list[psutil.Process]:
 
 def left_of(processes: list[psutil.Process], limit_s: float = WITHIN_S) -> list[psutil.Process]:
     """Who of these is still alive after a while."""
-    _, alive = psutil.wait_procs([process for process in processes if _lives(process)], timeout=0)
-    deadline = time.monotonic() + limit_s
-    while alive and time.monotonic() < deadline:
-        time.sleep(0.05)
-        alive = [process for process in alive if _lives(process)]
-    return alive
-
-
-def _lives(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    within(limit_s, lambda: not any(map(alive, processes)))
+    return [process for process in processes if alive(process)]
 
 
 def start_step(home: Path, results: Path, *, augmentation_workers: int = 0) -> subprocess.Popen[str]:

@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cspine_assets.nnunet import process
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.process import ChildLostError, ChildStoppedError, Supervision, run_child
 from cspine_assets_tests.nnunet.toy_child import ToyRequest, ToyResult
+from cspine_assets_tests.processes import alive, within
 
 ROOT = Path(__file__).parents[2]
 TOY = "cspine_assets_tests.nnunet.toy_child"
@@ -27,7 +27,7 @@ def gone(pid_file, limit_s=1.0):
     """Whether the child and its worker are no more; a killed orphan needs a moment."""
     pids = pid_file.read_text().split()
     assert len(pids) == 2
-    return wait_until(lambda: not any(alive(pid) for pid in pids), limit_s)
+    return within(limit_s, lambda: not any(alive(int(pid)) for pid in pids))
 
 
 def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, **limits):
@@ -38,21 +38,6 @@ def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, **limit
         env=environment(OMP_NUM_THREADS="1"),
         supervision=Supervision(log_path=tmp_path / "toy.log", on_message=on_message, **limits),
     )
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_until(condition, limit_s):
-    deadline = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
 
 
 def test_children_at_once_with_one_log_do_what_each_was_asked_for(tmp_path):
@@ -159,7 +144,7 @@ def test_when_the_parent_is_killed_child_and_workers_follow_within_two_seconds(t
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment())
     pids = tmp_path / "pids"
-    assert wait_until(lambda: pids.exists() and " " in pids.read_text(), 20)
+    assert within(20, lambda: pids.exists() and " " in pids.read_text())
     parent.send_signal(blow)
     parent.wait()
     assert gone(pids, limit_s=2)
@@ -176,7 +161,7 @@ def test_an_interrupted_parent_ends_the_child(tmp_path):
         [sys.executable, "-c", script, str(tmp_path)], env=environment(), stderr=subprocess.DEVNULL
     )
     pids = tmp_path / "pids"
-    assert wait_until(lambda: pids.exists() and " " in pids.read_text(), 20)
+    assert within(20, lambda: pids.exists() and " " in pids.read_text())
     parent.send_signal(signal.SIGINT)
     assert parent.wait(timeout=10) != 0
     assert gone(pids)

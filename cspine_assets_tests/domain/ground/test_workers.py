@@ -15,6 +15,7 @@ import pytest
 
 from cspine_assets.domain import workers
 from cspine_assets.domain.workers import each_in_workers
+from cspine_assets_tests.processes import alive, within
 
 
 def square_or_die(items, *, deadly, marks):
@@ -102,21 +103,12 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     parent = subprocess.Popen([sys.executable, str(script), str(mark)], env=environment)
     try:
-        assert _within(30, lambda: mark.exists() and mark.read_text())
+        assert within(30, lambda: mark.exists() and mark.read_text())
         worker = psutil.Process(int(mark.read_text()))
     finally:
         parent.kill()
         parent.wait()
-    assert _within(10, lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
-
-
-def _within(seconds, condition):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
+    assert within(10, lambda: not alive(worker))
 
 
 def tell_pid_and_sleep(items, *, folder):
@@ -131,7 +123,7 @@ def test_workers_end_at_once_when_nobody_waits_any_more(tmp_path):
     work = partial(tell_pid_and_sleep, folder=str(tmp_path))
     results = each_in_workers([[1], [0]], work, lost=lambda item: item, workers=2)
     assert next(results) == 0
-    assert _within(30, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    assert within(30, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     began = time.monotonic()
     results.close()
     assert time.monotonic() - began < 5
