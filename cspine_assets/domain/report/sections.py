@@ -42,7 +42,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section(
         "cohort",
         "Who is in the study",
-        "Every patient is on one side with all exams. A score on masks that no expert drew is no test score.",
+        "Every patient is on one side with all exams. A score on masks that no expert drew is no test score. How many "
+        "patients a part holds is no trait of a person and is shown however few they are.",
         "select part, annotation_provenance as masks_by, count(distinct patient_id) as patients, count(*) as exams "
         "from cohort.splits group by all order by all",
     ),
@@ -50,32 +51,26 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "demographics",
         "Patients",
         "Counts of patients with at least one exam in the part; ages are those at the index event, over patients whose "
-        "age is not withheld. Counts under five are not shown, nor is the next larger one where it would tell the only "
-        "one that is not, nor the other part's where the two and all patients would.",
+        "age is not withheld. Counts under five are not shown, nor the smallest other one beside them, nor those of "
+        "all patients where they less one part's would tell the other's.",
         """
         with cells as (
           select variable, value, group_value as part, patient_count as patients, share, mean, sd_sample,
-                 patient_count between 1 and 4 as is_small
+                 patient_count between 1 and 4 as is_few
           from cohort.demographics where grouped_by in ('all', 'part')
         ), placed as (
-          select *, count(*) filter (where is_small) over column_of_variable = 1 and row_number() over (
-                      column_of_variable order by not is_small, patients = 0, patients, value) = 2 as tells_the_small
+          select *, not is_few and patients > 0 and bool_or(is_few) over column_of_variable and row_number() over (
+                      column_of_variable order by is_few or patients = 0, patients, value) = 1 as tells_the_few
           from cells window column_of_variable as (partition by variable, part)
-        ), rows_told as (
-          -- all patients less those of the part that is shown would tell the other, but for less than five elsewhere
-          select variable, value, sum(patients) filter (where part = 'all') as everybody,
-                 bool_or(is_small and part <> 'all')
-                   and everybody - sum(patients) filter (where part in ('development', 'test')) < 5 as is_told
-          from cells where mean is null group by variable, value
-        ), withheld_rows as (
-          -- one such row alone is told by the totals of the parts: another one goes with it
-          select variable, value from rows_told
-          qualify is_told or (count(*) filter (where is_told) over (partition by variable) = 1 and row_number() over (
-                    partition by variable order by not coalesce(is_told, false), everybody = 0, everybody, value) = 2)
+        ), variables_told as (
+          -- of all patients and both parts two tell the third, but for five or more who are elsewhere
+          select distinct variable from placed where mean is null group by variable, value
+          having count(*) filter ((is_few or tells_the_few) and part in ('all', 'development', 'test')) = 1
+             and sum(patients) filter (part = 'all') - sum(patients) filter (part in ('development', 'test')) < 5
         ), shown as (
           select variable, value, part,
-                 case when is_small then '< 5' when tells_the_small then 'withheld'
-                      when part <> 'all' and (variable, value) in (from withheld_rows) then 'withheld'
+                 case when is_few then '< 5' when tells_the_few then 'withheld'
+                      when part = 'all' and variable in (from variables_told) then 'withheld'
                       when mean is null then printf('%d (%.0f %%)', patients, 100 * share)
                       else printf('%.1f ± %.1f', mean, sd_sample) end as shown
           from placed
@@ -90,12 +85,25 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "balance",
         "How alike test set and folds are",
         "Standardized difference of each stratum against all other annotated patients; within ±0.1, the grey band, "
-        "parts are taken as balanced.",
+        "parts are taken as balanced. The picture leaves out values of sex, age and race that fewer than five patients "
+        "of a part have, and the smallest other value beside them; the table counts them.",
         "select part, count(*) as strata, max(abs(standardized_difference)) as largest_difference, "
         "count(*) filter (where abs(standardized_difference) > 0.1) as over_one_tenth "
         "from cohort.split_balance group by all order by part",
         balance_png,
-        "select variable, value, part, standardized_difference from cohort.split_balance order by all",
+        """
+        with personal as (
+          select variable, value, sum(patient_count) filter (part in ('development', 'test')) as patients,
+                 bool_or(patient_count between 1 and 4) as is_few
+          from cohort.split_balance where variable in ('sex', 'age_band', 'race_group') group by variable, value
+        ), left_out as (
+          select variable, value from personal
+          qualify is_few or (bool_or(is_few) over (partition by variable)
+                             and row_number() over (partition by variable order by is_few, patients, value) = 1)
+        )
+        select variable, value, part, standardized_difference from cohort.split_balance
+        where (variable, value) not in (from left_out) order by all
+        """,
     ),
     Section(
         "integrity",

@@ -9,7 +9,7 @@ from cspine_assets.domain.report.page import DEMO_WARNING, write_report
 from cspine_assets.domain.report.sections import SECTIONS
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.catalog import all_tables
-from cspine_assets.domain.tables.cohort import Demographics, Splits
+from cspine_assets.domain.tables.cohort import Demographics, SplitBalance, Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, LevelMetrics, SummaryOnTest
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
@@ -172,22 +172,66 @@ def test_small_counts_of_patients_are_not_shown_nor_those_that_would_tell_them(t
     assert shown["test"].dropna().to_dict() == {
         ("race", "Asian"): "< 5",
         ("race", "Black"): "< 5",
-        ("race", "White"): "17 (50 %)",
+        ("race", "White"): "withheld",  # the two others would be all test patients less these
         ("sex", "Female"): "20 (50 %)",
         ("sex", "Male"): "0 (50 %)",
     }
 
 
-@pytest.mark.parametrize("unannotated", [0, 2, 100])
-def test_a_small_count_is_not_told_by_all_patients_and_the_other_part(tmp_path, unannotated):
+@pytest.mark.parametrize("elsewhere", [0, 2, 100])
+def test_a_small_count_is_not_told_by_all_patients_and_the_other_part(tmp_path, elsewhere):
     parts = {"development": {"Female": 25, "Male": 20, "Other": 7}, "test": {"Female": 15, "Male": 10, "Other": 2}}
-    parts["unannotated"] = {"Other": unannotated} if unannotated else {}
     values = ("Female", "Male", "Other")
+    parts["unannotated"] = dict.fromkeys(values, elsewhere) if elsewhere else {}
     parts["all"] = {value: sum(part.get(value, 0) for part in parts.values()) for value in values}
     counts = {(part, "sex", value): count for part, of_part in parts.items() for value, count in of_part.items()}
     shown = demographics_shown(tmp_path, counts).droplevel("variable").map(lambda text: text.split(" (")[0])
-    assert shown["all_patients"].to_dict() == {value: str(count) for value, count in parts["all"].items()}
     assert shown["test"].to_dict() == {"Female": "15", "Male": "withheld", "Other": "< 5"}
-    told = {"Female": "25", "Male": "20", "Other": "7"}
-    withheld = told | {"Male": "withheld", "Other": "withheld"}
-    assert shown["development"].to_dict() == (told if unannotated == 100 else withheld)
+    # as in the section of groups, which shows the same patients by the same rule
+    assert shown["development"].to_dict() == {"Female": "25", "Male": "20", "Other": "7"}
+    told = {value: str(count) for value, count in parts["all"].items()}
+    assert shown["all_patients"].to_dict() == (told if elsewhere == 100 else dict.fromkeys(values, "withheld"))
+
+
+def test_a_count_withheld_of_all_patients_is_not_told_by_both_parts(tmp_path):
+    race = {"A": (3, 0), "B": (6, 0), "C": (5, 2), "D": (20, 20)}
+    parts = {"development": {value: one for value, (one, _) in race.items()}}
+    parts["test"] = {value: other for value, (_, other) in race.items() if other}
+    parts["all"] = {value: one + other for value, (one, other) in race.items()}
+    counts = {(part, "race", value): count for part, of_part in parts.items() for value, count in of_part.items()}
+    shown = demographics_shown(tmp_path, counts).droplevel("variable").map(str)
+    assert shown.loc["B", "development"] == "6 (50 %)"
+    assert shown["all_patients"].str.fullmatch("< 5|withheld").all()
+
+
+def test_the_picture_of_the_balance_leaves_out_what_few_persons_have(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    of_parts = {
+        ("age_band", "40-49"): (30, 6),
+        ("age_band", "under 40"): (20, 4),  # too few in the test set
+        ("age_band", "50-59"): (12, 5),  # the smallest other one: its share would tell theirs
+        ("age_band", "60-69"): (15, 8),
+        ("sex", "Female"): (40, 10),
+        ("sex", "Male"): (37, 13),
+        ("manufacturer", "GE"): (75, 22),
+        ("manufacturer", "Other"): (2, 1),
+    }
+    frames[SplitBalance] = pd.concat(
+        [
+            row(SplitBalance, variable=variable, value=value, part=part, patient_count=count)
+            for (variable, value), counts in of_parts.items()
+            for part, count in zip(("development", "test"), counts, strict=True)
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    section = next(section for section in SECTIONS if section.name == "balance")
+    drawn = query(tmp_path / "cspine.duckdb", section.drawn)
+    assert set(zip(drawn["variable"], drawn["value"], strict=True)) == {
+        ("age_band", "40-49"),
+        ("age_band", "60-69"),
+        ("sex", "Female"),
+        ("sex", "Male"),
+        ("manufacturer", "GE"),
+        ("manufacturer", "Other"),
+    }
+    assert query(tmp_path / "cspine.duckdb", section.statement)["strata"].tolist() == [8, 8]
