@@ -57,10 +57,7 @@ def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
     aside = Path(name)
     try:
         yield aside
-        # mkstemp makes files for their owner alone; results are for the lab
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
+        aside.chmod(_usual_mode(0o666))
         if synced:
             with aside.open("rb") as written:
                 os.fsync(written.fileno())
@@ -69,18 +66,26 @@ def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+def _usual_mode(most: int) -> int:
+    """Returns the rights of this user's other new files: tempfile's are for their owner, results are for the lab."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return most & ~umask
+
+
 @contextmanager
 def fresh_folder_beside(place: Path) -> Iterator[Path]:
     """Gives an empty folder beside a place and puts it there when all went well.
 
     What stood at the place is gone then; after an error it stands unchanged. Between two renames nothing stands there
-    for an instant, but never a half-written folder.
+    for an instant, but never a half-written folder. What others have beside it is not touched: they may be writing on
+    another machine, and what a killed one took away may be the only copy.
     """
-    aside, old = (place.with_name(f".{word}-{os.getpid()}-{place.name}") for word in ("aside", "old"))
-    for folder in (aside, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    aside.mkdir(parents=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".aside-", suffix=f"-{place.name}"))
+    old = aside.with_name(f".old-{aside.name.removeprefix('.aside-')}")
     try:
+        aside.chmod(_usual_mode(0o777))
         yield aside
         if place.exists():
             place.rename(old)

@@ -46,3 +46,24 @@ def test_stopped_between_the_two_renames_the_old_folder_is_put_back(standing: Pa
     with pytest.raises(KeyboardInterrupt), fresh_folder_beside(standing) as aside:
         (aside / "other").write_text("new")
     assert contents(standing) == {"case": "old"}
+
+
+def test_folders_of_other_writers_stay_and_so_does_the_only_copy(standing: Path, monkeypatch: pytest.MonkeyPatch):
+    # a process of another machine, or of a container, may have the same number
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    only = standing.with_name(".old-7-dataset")
+    standing.rename(only)
+    with fresh_folder_beside(standing) as theirs:
+        (theirs / "half").write_text("being written")
+        with pytest.raises(ZeroDivisionError), fresh_folder_beside(standing):
+            raise ZeroDivisionError
+        assert (theirs / "half").read_text() == "being written"
+        assert (only / "case").read_text() == "old"
+    assert (standing / "half").read_text() == "being written"
+
+
+def test_a_new_folder_is_for_the_lab_as_every_other(standing: Path):
+    with fresh_folder_beside(standing):
+        pass
+    (standing.parent / "usual").mkdir()
+    assert standing.stat().st_mode == (standing.parent / "usual").stat().st_mode
