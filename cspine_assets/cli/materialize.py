@@ -38,7 +38,10 @@ def materialize(
     profile: Annotated[str | None, typer.Option(help="full: as published; demo: small, for trying out.")] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Only tables of this schema, such as evaluation; may be given again."),
+        typer.Option(
+            help="Only tables of this schema: midrc, cohort, imaging, nnunet, prediction, evaluation or warehouse. "
+            "Say it again for a second one."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Make everything anew, also what is up to date.")] = False,
 ) -> None:

@@ -21,7 +21,10 @@ HomeOption = Annotated[
 
 DisableTtaOption = Annotated[
     bool | None,
-    typer.Option("--disable-tta/--no-disable-tta", help="Do not average over mirrored copies: faster, a little worse."),
+    typer.Option(
+        "--disable-tta/--no-disable-tta",
+        help="Do not average over mirrored copies (test-time augmentation): faster, a little worse.",
+    ),
 ]
 StepSizeOption = Annotated[
     float | None, typer.Option("--step-size", help="Step of the sliding window, as a share of the patch.")

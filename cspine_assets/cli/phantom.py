@@ -10,7 +10,10 @@ import typer
 
 def phantom(
     directory: Annotated[
-        Path | None, typer.Argument(help="Where to write it; must not exist, or be empty.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Where to write it; must not exist, or be empty. Not needed for `--defects list`.", show_default=False
+        ),
     ] = None,
     patients: Annotated[int, typer.Option(min=1, help="Patients; about one in eight has two exams.")] = 18,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,

@@ -17,7 +17,7 @@ def prediction(
     heartbeat_timeout_s: Annotated[
         float | None, typer.Option(help="Seconds of silence after which a prediction is taken for hung.")
     ] = None,
-    reset: Annotated[bool, typer.Option(help="Forget every choice: the profile's again.")] = False,
+    reset: Annotated[bool, typer.Option(help="Forget every choice, and go back to the values of the profile.")] = False,
 ) -> None:
     """Choose how the study's masks are drawn, or show it; predictions of another choice are made anew."""
     from rich.console import Console

@@ -29,7 +29,10 @@ def sql(
     ] = None,
     *,
     home: HomeOption = None,
-    file: Annotated[Path | None, typer.Option(help="A file with the statement, or with several for tables.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the statement; with several, where the answers are printed as tables."),
+    ] = None,
     shell: Annotated[bool, typer.Option("--shell", help="Ask one question after the other.")] = False,
     answer_format: Annotated[
         AnswerFormat | None, typer.Option("--format", help="Default: by the ending of --out, else a table.")

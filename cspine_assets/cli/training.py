@@ -36,7 +36,9 @@ MEANINGS = {
 def training(
     choices: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="Such as num_epochs=250; `NAME=` takes it back."),
+        typer.Argument(
+            metavar="[NAME=VALUE]...", help="Such as num_epochs=250; `NAME=` alone goes back to the default."
+        ),
     ] = None,
     home: HomeOption = None,
     trainer_folder: Annotated[
