@@ -94,10 +94,14 @@ class Finished(Frozen):
 
 
 class Failed(Frozen):
-    """The last line of a child that failed; the traceback is in the log."""
+    """The last line of a child that failed; the traceback is in the log.
+
+    ``foreseen``: the error is one of ours and says all that there is to say.
+    """
 
     kind: Literal["failed"] = "failed"
     error: str
+    foreseen: bool = False
 
 
 ChannelLine = Annotated[

@@ -104,7 +104,7 @@ def run_child(
             return result_type.model_validate_json(end.result_json)
         if end is None:
             raise ChildLostError(child.described(child.silent_end()))
-        raise ModelError(child.described(end.error))
+        raise ModelError(child.told(end.error) if end.foreseen else child.described(end.error))
 
 
 class _Child:
@@ -187,6 +187,10 @@ class _Child:
         if end.si_status == signal.SIGKILL:
             return "killed by signal 9; most often the memory was full: use fewer workers or trainings"
         return f"killed by signal {end.si_status}"
+
+    def told(self, what: str) -> str:
+        """An error that says by itself what is wrong, with the child's log."""
+        return f"{what.rstrip('.')}. Log: {self._log_path}"
 
     def described(self, what: str) -> str:
         """What happened, with the child's name, its log and the log's last lines."""

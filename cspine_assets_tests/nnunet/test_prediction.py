@@ -1,4 +1,6 @@
+import json
 import pickle
+import re
 import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -9,17 +11,21 @@ import nibabel as nib
 import numpy as np
 import psutil
 import pytest
+import torch
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
 from cspine_assets.domain.errors import CSpineError, ModelError
 from cspine_assets.nnunet.application import Application
+from cspine_assets.nnunet.children.loading import load_folds
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import child_environment
 from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, CaseStage
 from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import (
+    Model,
     PredictionCase,
     PredictionSettings,
     Predictor,
@@ -201,6 +207,70 @@ def test_a_scan_that_is_no_picture_is_named_before_a_model_is_loaded(spoil, appl
 def test_a_fold_that_is_not_trained_is_named(planned_study):
     with pytest.raises(ModelError, match=r"missing are \[2\]"):
         model_of(planned_study.folders, str(ANNOTATED), Configuration.FLAT, [0, 2], profile=TINY)
+
+
+def cut_short(folder, _other):
+    checkpoint = folder / "fold_1" / "checkpoint_final.pth"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:50_000])
+    return checkpoint, "expected a whole checkpoint"
+
+
+def of_the_other_configuration(folder, other):
+    checkpoint = folder / "fold_0" / "checkpoint_final.pth"
+    shutil.copyfile(other / "fold_0" / checkpoint.name, checkpoint)
+    return checkpoint, "expected a model of 2d"
+
+
+def with_another_network_in_a_later_fold(folder, other):
+    checkpoint = folder / "fold_1" / "checkpoint_final.pth"
+    shutil.copyfile(other / "fold_0" / checkpoint.name, checkpoint)
+    return checkpoint, "expected weights of the network that plans.json and dataset.json"
+
+
+def of_other_labels(folder, _other):
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"]["cord"] = 3
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder / "fold_0" / "checkpoint_final.pth", "expected weights of the network"
+
+
+def of_other_channels(folder, _other):
+    description = json.loads((folder / "dataset.json").read_text())
+    description["channel_names"]["1"] = "T1"
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder / "fold_0" / "checkpoint_final.pth", "expected weights of the network"
+
+
+def without_plans(folder, _other):
+    (folder / "plans.json").unlink()
+    return folder, "this model cannot be loaded"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        cut_short,
+        of_the_other_configuration,
+        with_another_network_in_a_later_fold,
+        of_other_labels,
+        of_other_channels,
+        without_plans,
+    ],
+)
+def test_a_model_that_cannot_be_used_is_named_by_its_file_before_any_exam(models, spoil, tmp_path):
+    flat, full = models
+    folder = tmp_path / flat.model_folder.name
+    for fold in (0, 1):
+        shutil.copytree(flat.model_folder / "fold_0", folder / f"fold_{fold}")
+    for name in ("plans.json", "dataset.json"):
+        shutil.copyfile(flat.model_folder / name, folder / name)
+    model = Model(configuration=Configuration.FLAT, model_folder=folder, folds=(0, 1))
+    load_folds(nnUNetPredictor(device=torch.device("cpu")), model)
+    file, expected = spoil(folder, full.model_folder)
+    with pytest.raises(ModelError, match=f"^{re.escape(str(file))}: {expected}") as raised:
+        load_folds(nnUNetPredictor(device=torch.device("cpu")), model)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
 
 
 def inputs_of(models, case) -> PredictionCase:

@@ -59,6 +59,14 @@ def test_the_output_of_a_child_goes_to_its_log_only(tmp_path, capfd):
     assert "own output" not in capfd.readouterr().out
 
 
+def test_an_error_that_a_child_foresaw_is_told_in_one_line(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        run_toy(tmp_path, "refuse")
+    log = tmp_path / "toy.log"
+    assert str(caught.value) == f"fold 2: expected a whole checkpoint. Train it again. Log: {log}"
+    assert "Traceback" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("deed", "said"),
     [("fail", "ValueError: the volume has four dimensions"), ("die", "signal 9"), ("quit", "status 3")],

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.messages import Frozen, Note
 
@@ -35,6 +36,8 @@ def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
         case "fail":
             msg = "the volume has four dimensions"
             raise ValueError(msg)
+        case "refuse":
+            raise ModelError("fold 2: expected a whole checkpoint. Train it again.")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "sleep":

@@ -15,10 +15,10 @@ import torch
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from numpy.typing import NDArray
 
+from cspine_assets.nnunet.children.loading import load_folds
 from cspine_assets.nnunet.children.pulse import Pulse
 from cspine_assets.nnunet.children.resampling import FrugalConfiguration, SliceMemo
 from cspine_assets.nnunet.children.sliding_window import BeatingPredictor
-from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.prediction import Model, PredictionCase, Predictor, PredictRequest
 from cspine_assets.nnunet.profiles import Configuration
 
@@ -82,7 +82,7 @@ def _load(model: Model, request: PredictRequest, pulse: Pulse, memo: SliceMemo) 
         allow_tqdm=False,
     )
     predictor.pulse = pulse
-    predictor.initialize_from_trained_model_folder(str(model.model_folder), model.folds, FINAL_CHECKPOINT)
+    load_folds(predictor, model)
     predictor.configuration_manager = FrugalConfiguration(predictor.configuration_manager.configuration, memo)
     return predictor
 

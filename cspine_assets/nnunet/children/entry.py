@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from cspine_assets.domain.errors import CSpineError
 from cspine_assets.nnunet.messages import ChildMessage, Failed, Finished
 
 RequestT = TypeVar("RequestT", bound=BaseModel)
@@ -51,7 +52,8 @@ def run(request_type: type[RequestT], work: Callable[[RequestT, Emit], BaseModel
         result = work(request_type.model_validate_json(sys.stdin.buffer.read()), send)
     except BaseException as error:  # noqa: BLE001 - reported to the parent, whatever it was
         traceback.print_exc()
-        send(Failed(error=f"{type(error).__name__}: {error}"))
+        foreseen = isinstance(error, CSpineError)
+        send(Failed(error=str(error) if foreseen else f"{type(error).__name__}: {error}", foreseen=foreseen))
         sys.exit(1)
     send(Finished(result_json=result.model_dump_json()))
     sys.stdout.flush()

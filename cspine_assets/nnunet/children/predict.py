@@ -64,7 +64,7 @@ class _Writer:
                 write_stamp(self.request.out_folder, case.case_id, case.inputs, files)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one exam, the others go on
             traceback.print_exc()
-            return CaseFailed(case_id=case.case_id, reason=f"{type(error).__name__}: {error}")
+            return CaseFailed(case_id=case.case_id, reason=" ".join(f"{type(error).__name__}: {error}".split()))
         return CasePredicted(case_id=case.case_id, seconds=time.monotonic() - began)
 
     def _write(self, case: PredictionCase, predicted: PredictedMask) -> list[Path]:
