@@ -11,13 +11,13 @@ from pydantic import Field
 from cspine_assets.defs.driver import StageReport, Watcher, carry_out, confirm
 from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.imported_masks import imports_to_predict, predict_test_exams
+from cspine_assets.defs.leaks import refuse_learned_test
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.stages import Order, known_tables, made_from
 from cspine_assets.defs.writer import sole_writer
-from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
-from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.nnunet import Plans, RawDataset, TrainedFolds
 from cspine_assets.nnunet.messages import described_message
 
@@ -93,7 +93,7 @@ def _work(
         with sole_writer(study.home, wait_seconds=60 * config.wait_minutes):
             for tables in parts:
                 if tables & made_from({TrainedFolds}):
-                    refuse_leak(study)
+                    refuse_learned_test(study)
                     failures += predict_with_imports(study, context.log.info, force=config.force)
                 order = Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id)
                 reports += carry_out(order, study.home, instance=context.instance, watcher=watcher)
@@ -121,21 +121,6 @@ def predict_with_imports(study: Study, say: Callable[[str], None], *, force: boo
         except CSpineError as error:
             failures.append(f"{name}: {error}")
     return failures
-
-
-def refuse_leak(study: Study) -> None:
-    """Refuses to score models on exams that they have learned from, as after a change of the split.
-
-    Raises:
-        ModelError: A patient who is tested on now was in the development set of the models that stand.
-    """
-    learned = set(study.read(RawDataset).query("part == 'imagesTr'")["patient_id"])
-    tested = set(study.read(Splits).query("part == 'test'")["patient_id"])
-    if learned & tested:
-        raise ModelError(
-            f"expected models that have seen no test patient, but {len(learned & tested)} of {len(tested)} were "
-            "trained on: the split has changed since. Train anew with `cspine materialize`, or restore the split."
-        )
 
 
 @dg.job(

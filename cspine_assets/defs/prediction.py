@@ -15,6 +15,7 @@ import pandas as pd
 
 from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, MadePatient, is_forced, patient_asset, table_asset
+from cspine_assets.defs.leaks import refuse_learned_test, refuse_other_split
 from cspine_assets.defs.partitions import lake_partition
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.domain.files import fingerprint_file
@@ -66,6 +67,7 @@ def exam_predictions(context: dg.AssetExecutionContext, study: Study, patient_id
 
     A patient of the development set has no rows: the folds that saw the patient would score themselves.
     """
+    refuse_learned_test(study)
     splits = study.read(Splits)
     wanted = splits[splits["part"].isin(_PREDICTED_PARTS) & splits["patient_id"].isin(patient_ids)]
     exams = wanted.merge(study.usable_volumes(), on="exam_id")
@@ -103,6 +105,7 @@ def _made_patient(patient_id: str, rows: list[dict[str, object]]) -> MadePatient
 def fold_predictions(context: dg.AssetExecutionContext, study: Study) -> Made:
     """Development exams by 2d, 3d_fullres and their ensemble of the one fold that did not see the patient."""
     fold = int(context.partition_key)
+    refuse_other_split(study, fold)
     cases = study.read(RawDataset)
     exams = cases[(cases["fold"] == fold).fillna(False)].merge(study.usable_volumes(), on="exam_id")
     patient_of = dict(zip(exams["exam_id"], exams["patient_id"], strict=True))

@@ -12,6 +12,7 @@ import pytest
 from cspine_assets.cli import predict as command
 from cspine_assets.cli.app import main
 from cspine_assets.nnunet import scans
+from cspine_assets.nnunet.devices import Slot
 
 
 @pytest.mark.parametrize(("drawn", "is_told"), [(0, True), (1, False), (2, False)])
@@ -26,7 +27,7 @@ def test_an_empty_mask_is_told_with_the_likely_cause(
     # the networks alone are stood in for
     monkeypatch.setattr(scans, "predict_scan", draw)
     monkeypatch.setattr(command, "_own", lambda _study, _anew: SimpleNamespace(is_demo=False))
-    monkeypatch.setattr(command, "_leased", lambda _study: nullcontext())
+    monkeypatch.setattr(command, "_leased", lambda _study: nullcontext(Slot(number=0, device="cpu", env={})))
     scan, out = tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(np.arange(192, dtype=np.int16).reshape(3, 8, 8), np.eye(4)), scan)
     monkeypatch.setattr(sys, "argv", ["cspine", "predict", str(scan), "--out", str(out), "--home", str(tmp_path / "h")])

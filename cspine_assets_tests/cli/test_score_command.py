@@ -148,16 +148,28 @@ def test_masks_in_sub_folders_are_told(folders, tmp_path: Path):
     assert "such as later/b.nii.gz" in done.stderr
 
 
+SLOW_SERVER = """
+import sys, time
+if "forkserver" in " ".join(sys.orig_argv):
+    time.sleep(5)
+"""
+
+
 def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, tmp_path: Path):
     true, judged = folders
     (judged / "c.nii.gz").unlink()
     code = "from cspine_assets.cli.app import main; main()"
     places = ["--reference", str(true), "--prediction", str(judged), "--out", str(tmp_path / "out" / "scores.csv")]
     command = [sys.executable, "-c", code, "score", *places, "--jobs", "2"]
-    score = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # the server of fresh processes is still loading its libraries when the interrupt comes, however fast the machine is
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_SERVER)
+    path = os.pathsep.join([str(tmp_path / "slow"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    score = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": path}
+    )
     server = psutil.Process(score.pid)
     while score.poll() is None and "forkserver" not in " ".join(server.cmdline()):
-        # of all that it starts the server of fresh processes lives longest; it is loading its libraries now
         server = next(reversed(psutil.Process(score.pid).children()), server)
         time.sleep(0.01)
     os.killpg(score.pid, signal.SIGINT)  # as a terminal does, to everyone in it
@@ -165,7 +177,7 @@ def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, 
     assert score.returncode == 130
     assert said == "cspine: interrupted. Nothing is left half-written, and what had been finished stands.\n"
     with suppress(psutil.NoSuchProcess):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while server.status() != psutil.STATUS_ZOMBIE:  # dead, and nobody takes note, as in a container without an init
             assert time.monotonic() < end
             time.sleep(0.05)

@@ -180,7 +180,7 @@ def test_a_reevaluation_is_forced_by_its_configuration_and_not_otherwise(
 ):
     orders: list[Order] = []
     monkeypatch.setattr(jobs, "models_stand", lambda _study: True)
-    monkeypatch.setattr(jobs, "refuse_leak", lambda _study: None)
+    monkeypatch.setattr(jobs, "refuse_learned_test", lambda _study: None)
     monkeypatch.setattr(jobs, "carry_out", lambda order, *_, **__: orders.append(order) or [])
     result = reevaluate.execute_in_process(
         instance=instance,

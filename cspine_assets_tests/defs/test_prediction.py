@@ -10,11 +10,12 @@ from cspine_assets.defs import prediction
 from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.stages import Order
+from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.cohort import Splits
-from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, PostprocessingChoice, TrainedFolds
-from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions
+from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, PostprocessingChoice, RawDataset, TrainedFolds
+from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldPredictions
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.finished_cases import write_stamp
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted
@@ -70,7 +71,14 @@ def trained(home: Home, instance: dg.DagsterInstance) -> Home:
         for option, chosen in (("none", name != "ensemble"), ("keep_largest", name == "ensemble"))
     ]
     home.lake.write(PostprocessingChoice, pd.concat(rows), inputs="by hand")
+    learn_from(home, "nobody who is tested")
     return home
+
+
+def learn_from(home: Home, patient_id: str, *, split: str = "x") -> None:
+    """Says that the models learned from a patient; their rows say that they learned by split ``x``."""
+    row = _row(RawDataset, patient_id=patient_id, part="imagesTr", split_sha256=split, fold=0)
+    home.lake.write(RawDataset, row, inputs="by hand")
 
 
 def _row(table, **values: object) -> pd.DataFrame:
@@ -140,3 +148,20 @@ def test_another_way_of_drawing_masks_makes_them_anew(trained, instance, child):
     assert not trained.lake.read(ExamPredictions)["disable_tta"].any()
     assert make(trained, instance) == []
     assert len(child.asked) == 2 * len(first)
+
+
+def test_models_are_not_tested_on_a_patient_they_have_learned_from(trained, instance, child):
+    splits = trained.lake.read(Splits)
+    learn_from(trained, splits.loc[splits["part"] == "test", "patient_id"].iloc[0])
+    failures = make(trained, instance)
+    assert failures
+    assert all("were trained on: the split has changed" in failure for failure in failures)
+    assert child.asked == []
+
+
+def test_a_fold_of_another_split_does_not_predict_what_it_may_have_seen(trained, instance, child):
+    splits = trained.lake.read(Splits)
+    learn_from(trained, splits.loc[splits["part"] == "development", "patient_id"].iloc[0], split="y")
+    with pytest.raises(CSpineError, match="2d and 3d_fullres learned by another"):
+        carry_out(Order(tables=frozenset({FoldPredictions})), trained, instance=instance)
+    assert child.asked == []
