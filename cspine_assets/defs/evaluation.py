@@ -137,7 +137,7 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
 @patient_asset(
     Morphometry,
     deps=_SCORED,
-    version="5",
+    version="6",
     kinds=("numpy",),
     backfill_policy=_TOGETHER,
 )

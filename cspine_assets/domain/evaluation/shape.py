@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import trim_mean
 
 from cspine_assets.domain.evaluation.voxels import Piece
 from cspine_assets.domain.volume import Geometry
@@ -35,9 +36,22 @@ _BELOW_DENS: Final = 0.3
 _FEWEST: Final = 6
 """Fewer voxel faces make no plane."""
 
+_THIN: Final = 0.5
+"""A line of voxels from plate to plate with less than this part of the median line's is a spur's or a leak's, which
+must not move the middle. A wedge stays whole: an end with a third of the other's height has half of the median."""
+
+_BESIDE_MM: Final = 1.0
+"""A face this far off the plate's plane counts a quarter when the plane is drawn again, and at least a voxel: a rim has
+spurs."""
+
+_DRAWN: Final = 9
+"""How often a plane is drawn: from then on it hardly moves."""
+
+_TRIMMED: Final = 0.25
+"""Of the faces that are averaged so many are left out at both ends: a bump of a few voxels moves no height."""
+
 _TURNS: Final = 3
 """How often the piece's own axes are drawn again from its plates; after three they no longer move."""
-
 
 _OWN: Final = 0.5
 """So many of a plate's faces must border on something else: behind the others a merged piece goes on beyond the cut."""
@@ -103,18 +117,30 @@ def measure_shape(
         return Unmeasured.TOO_SMALL
     if any(_own_share(end, mask, geometry, plates.axes[0] * side) < _OWN for side, end in plates.of_own.items()):
         return Unmeasured.CUT
-    up, forwards, lateral = plates.axes
-    top, bottom = (_central(_faces(piece, geometry, up * side), piece, plates.axes[1:]) for side in (1, -1))
-    middle = _middle(piece, geometry, lateral)
-    front, back = (_central(_faces(middle, geometry, forwards * side), middle, up[None]) for side in (1, -1))
-    if min(len(top), len(bottom)) < _FEWEST or not min(len(front), len(back)):
+    up = plates.axes[0]
+    core = _core(piece, geometry, up)
+    top, bottom = (_central(_faces(piece, geometry, up * side), core, plates.axes[1:]) @ up for side in (1, -1))
+    if min(len(top), len(bottom)) < _FEWEST:
         return Unmeasured.TOO_SMALL
-    return Shape(
-        height_mm=float(np.mean(top @ up) - np.mean(bottom @ up)),
-        depth_mm=float(np.mean(front @ forwards) - np.mean(back @ forwards)),
-        upper_normal=plates.upper_normal,
-        lower_normal=plates.lower_normal,
-    )
+    upper, lower = _mean(top), _mean(bottom)
+    depth = _depth(piece, geometry, plates.axes, half_way=(upper + lower) / 2, reach=_CENTRAL * (upper - lower))
+    if depth is None:
+        return Unmeasured.TOO_SMALL
+    return Shape(upper - lower, depth, plates.upper_normal, plates.lower_normal)
+
+
+def _depth(piece: Piece, geometry: Geometry, axes: Vector, *, half_way: float, reach: float) -> float | None:
+    """Returns the depth of the middle slices within some reach of half the height, None where no face lies there."""
+    up, forwards, lateral = axes
+    middle = _middle(piece, geometry, lateral)
+    walls = [_faces(middle, geometry, forwards * side) for side in (1, -1)]
+    front, back = (wall[np.abs(wall @ up - half_way) <= reach + 1e-6] @ forwards for wall in walls)
+    return _mean(front) - _mean(back) if min(len(front), len(back)) else None
+
+
+def _mean(places_mm: Vector) -> float:
+    """Returns the mean of the middle half of some places."""
+    return float(trim_mean(places_mm, _TRIMMED))
 
 
 @dataclass(frozen=True)
@@ -140,13 +166,13 @@ def _plates(piece: Piece, geometry: Geometry, upwards: Vector, *, has_upper_plat
     sides = (1, -1) if has_upper_plate else (-1,)
     for _ in range(_TURNS):
         axes = _axes((upper + lower) / 2, lateral)
-        ends = {
-            side: _central(_faces(piece, geometry, axes[0] * side), piece, axes[1:], share=_PLATE) for side in sides
-        }
+        core = _core(piece, geometry, axes[0])
+        ends = {side: _central(_faces(piece, geometry, axes[0] * side), core, axes[1:], share=_PLATE) for side in sides}
         if min(map(len, ends.values())) < _FEWEST:
             return None
-        lower = _normal(ends[-1], axes)
-        upper = _normal(ends[1], axes) if has_upper_plate else lower
+        off_mm = max(_BESIDE_MM, float(np.linalg.norm(geometry.affine[:3, :3] @ _step(geometry, axes[0]))))
+        lower = _normal(ends[-1], axes, off_mm)
+        upper = _normal(ends[1], axes, off_mm) if has_upper_plate else lower
     return _Plates(axes, upper, lower, ends)
 
 
@@ -161,13 +187,25 @@ def _axes(upwards: Vector, lateral: Vector) -> Vector:
 def _faces(piece: Piece, geometry: Geometry, towards: Vector) -> Vector:
     """Returns the outermost voxel faces in one direction, shape (n, 3): one for each line of voxels along the grid."""
     step = _step(geometry, towards)
-    axis = int(np.argmax(np.abs(step)))
-    others = [other for other in range(3) if other != axis]
-    line = piece.indices[:, others[0]] * geometry.shape[others[1]] + piece.indices[:, others[1]]
-    order = np.lexsort((-step[axis] * piece.indices[:, axis], line))
+    line = _lines(piece, geometry, step)
+    order = np.lexsort((-piece.indices @ step, line))
     first = np.unique(line[order], return_index=True)[1]
     faces: Vector = piece.points_mm[order[first]] + geometry.affine[:3, :3] @ step / 2
     return faces
+
+
+def _core(piece: Piece, geometry: Geometry, up: Vector) -> Piece:
+    """Returns the voxels of a piece without lines from plate to plate that are much shorter than others."""
+    line = _lines(piece, geometry, _step(geometry, up))
+    _, owner, length = np.unique(line, return_inverse=True, return_counts=True)
+    return piece.part((length >= _THIN * np.median(length))[owner])
+
+
+def _lines(piece: Piece, geometry: Geometry, step: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns for each voxel the number of its line along a step of the grid."""
+    first, second = np.flatnonzero(step == 0)
+    lines: NDArray[np.int64] = piece.indices[:, first] * geometry.shape[second] + piece.indices[:, second]
+    return lines
 
 
 def _step(geometry: Geometry, towards: Vector) -> NDArray[np.int64]:
@@ -196,26 +234,35 @@ def _middle(piece: Piece, geometry: Geometry, lateral: Vector) -> Piece:
 
 
 def _central(faces: Vector, piece: Piece, across: Vector, *, share: float = _CENTRAL) -> Vector:
-    """Returns the faces near the piece's middle along one axis, or along two within an ellipse: bodies are round.
+    """Returns the faces near a piece's middle, within an ellipse: bodies are round.
 
     Args:
         faces: Faces, shape (n, 3).
         piece: Whose they are.
-        across: Unit vectors of the axes as rows.
+        across: Unit vectors of two axes as rows.
         share: How far from the middle they may lie, in the piece's size.
     """
-    if not len(piece):
-        return faces
     low, high = np.percentile(piece.points_mm @ across.T, (1, 99), axis=0)
     off = (faces @ across.T - (low + high) / 2) / (share * (high - low) + 1e-6)
     central: Vector = faces[(off**2).sum(axis=1) <= 1]
     return central
 
 
-def _normal(faces: Vector, axes: Vector) -> Vector:
-    """Returns the upward unit normal, within the sagittal plane, of the plane through faces."""
+def _normal(faces: Vector, axes: Vector, off_mm: float) -> Vector:
+    """Returns the upward unit normal, within the sagittal plane, of the plane through faces.
+
+    Args:
+        faces: Faces of one plate.
+        axes: Unit vectors up, forwards and to the right as rows.
+        off_mm: A face so far off the plane counts a quarter.
+    """
     height, forwards, right = ((faces - faces.mean(axis=0)) @ axes.T).T
-    slope = np.linalg.lstsq(np.stack([forwards, right], axis=1), height, rcond=None)[0][0]
-    normal = axes[0] - slope * axes[1]
+    places = np.stack([forwards, right, np.ones_like(height)], axis=1)
+    trust = np.ones(len(faces))
+    for _ in range(_DRAWN):
+        root = np.sqrt(trust)
+        plane = np.linalg.lstsq(places * root[:, None], height * root, rcond=None)[0]
+        trust = 1 / (1 + ((height - places @ plane) / off_mm) ** 2) ** 2
+    normal = axes[0] - plane[0] * axes[1]
     unit: Vector = normal / np.linalg.norm(normal)
     return unit

@@ -77,6 +77,29 @@ def test_a_thin_disc_that_lies_across_the_slices_is_as_deep_as_it_is(tilt, roll)
     assert shape.height_mm == pytest.approx(5, abs=0.3)
 
 
+SPURS = {
+    "a lip in front": lambda right, front, up: (abs(right) < 7) & (front > 6) & (front < 12) & (up < -3) & (up > -7),
+    "a lip behind": lambda right, front, up: (abs(right) < 7) & (front < -6) & (front > -11) & (up < -4) & (up > -8.5),
+    "a hook downwards": lambda right, front, up: (abs(right) < 7) & (abs(front - 9) < 2) & (up < -4) & (up > -8.5),
+    "a bump of a dozen voxels": lambda right, front, up: (abs(right) < 3) & (abs(front) < 1) & (up < -6) & (up > -8.5),
+}
+
+
+@pytest.mark.parametrize("spur", SPURS)
+@pytest.mark.parametrize("tilt", [-18, 4, 11, 24])
+def test_a_spur_tilts_no_plate(spur, tilt):
+    geometry = grid((4.0, 0.6, 0.6))
+    clean = body(geometry, tilt, is_round=True)
+    places = np.moveaxis(np.indices(geometry.shape), 0, -1) @ geometry.affine[:3, :3].T + geometry.affine[:3, 3]
+    right, front, up = places[..., 0], places @ forwards(tilt + 90), places @ forwards(tilt)
+    expected = measured(clean, geometry, tilt)
+    shape = measured(clean | SPURS[spur](right, front, up), geometry, tilt)
+    assert tilt_of(shape.upper_normal) == pytest.approx(tilt_of(expected.upper_normal), abs=1)
+    assert tilt_of(shape.lower_normal) == pytest.approx(tilt_of(expected.lower_normal), abs=2.5)
+    assert shape.height_mm == pytest.approx(expected.height_mm, abs=0.6)
+    assert shape.depth_mm == pytest.approx(expected.depth_mm, abs=0.6)
+
+
 def test_order_and_direction_of_the_axes_change_nothing():
     geometry = grid((4.0, 0.8, 0.6))
     mask = body(geometry, 23, wedge=5, is_round=True)
