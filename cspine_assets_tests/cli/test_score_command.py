@@ -158,7 +158,9 @@ if "forkserver" in " ".join(sys.orig_argv):
 def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, tmp_path: Path):
     true, judged = folders
     (judged / "c.nii.gz").unlink()
-    code = "from cspine_assets.cli.app import main; main()"
+    # a shell starts what runs in its background deaf to interrupts, these tests among it
+    hears = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{hears}; from cspine_assets.cli.app import main; main()"
     places = ["--reference", str(true), "--prediction", str(judged), "--out", str(tmp_path / "out" / "scores.csv")]
     command = [sys.executable, "-c", code, "score", *places, "--jobs", "2"]
     # the server of fresh processes is still loading its libraries when the interrupt comes, however fast the machine is
