@@ -102,8 +102,11 @@ class Platform:
         """Whether no run is going or about to be started again."""
         if self.instance.get_runs(dg.RunsFilter(statuses=GOING), limit=1):
             return False
-        failed = self.instance.get_runs(dg.RunsFilter(tags={"dagster/will_retry": "true"}))
-        return all("dagster/auto_retry_run_id" in run.tags for run in failed)
+        failed = self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+        # a run is failed an instant before it says whether it will be tried again
+        return all(
+            run.tags.get("dagster/will_retry") == "false" or "dagster/auto_retry_run_id" in run.tags for run in failed
+        )
 
     def written(self) -> int:
         """Patients whose volumes stand."""
