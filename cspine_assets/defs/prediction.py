@@ -105,7 +105,7 @@ def _made_patient(patient_id: str, rows: list[dict[str, object]]) -> MadePatient
 def fold_predictions(context: dg.AssetExecutionContext, study: Study) -> Made:
     """Development exams by 2d, 3d_fullres and their ensemble of the one fold that did not see the patient."""
     fold = int(context.partition_key)
-    refuse_other_split(study, fold)
+    refuse_other_split(study, [fold])
     cases = study.read(RawDataset)
     exams = cases[(cases["fold"] == fold).fillna(False)].merge(study.usable_volumes(), on="exam_id")
     patient_of = dict(zip(exams["exam_id"], exams["patient_id"], strict=True))

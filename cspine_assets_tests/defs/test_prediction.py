@@ -159,9 +159,12 @@ def test_models_are_not_tested_on_a_patient_they_have_learned_from(trained, inst
     assert child.asked == []
 
 
-def test_a_fold_of_another_split_does_not_predict_what_it_may_have_seen(trained, instance, child):
+def test_models_of_another_split_do_not_predict_what_they_may_have_seen(trained, instance, child):
     splits = trained.lake.read(Splits)
     learn_from(trained, splits.loc[splits["part"] == "development", "patient_id"].iloc[0], split="y")
-    with pytest.raises(CSpineError, match="2d and 3d_fullres learned by another"):
+    with pytest.raises(CSpineError, match="but 2d fold 0, 3d_fullres fold 0 learned by another"):
         carry_out(Order(tables=frozenset({FoldPredictions})), trained, instance=instance)
+    failures = make(trained, instance)
+    assert failures
+    assert all("3d_fullres fold 4 learned by another" in failure for failure in failures)
     assert child.asked == []
