@@ -128,9 +128,10 @@ def fold_ensembles(context: dg.AssetExecutionContext, study: Study) -> Made:
     frame = predicted.drop(columns=["disable_tta", "step_size"])
     frame["postprocessing"] = [options[Predictor(name)].value for name in frame["predictor"]]
     for index, row in zip(frame.index, rows_of(frame), strict=True):
-        if row.status != "ok":
-            continue
         place = mask_path(study.home.predictions / CROSS_VALIDATION, Predictor(row.predictor), row.exam_id)
+        if row.status != "ok":
+            place.unlink(missing_ok=True)
+            continue
         write_postprocessed(Postprocessing(row.postprocessing), study.home.absolute(row.path), place)
         frame.loc[index, ["path", "sha256"]] = [study.home.relative(place), fingerprint_file(place)]
     shown = {str(name): option.value for name, option in sorted(options.items())}

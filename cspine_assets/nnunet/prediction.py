@@ -14,6 +14,7 @@ from pathlib import Path
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import KEPT_MEMORY, NnunetFolders, child_environment
+from cspine_assets.nnunet.finished_cases import drop_case
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, model_folder
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, CaseStage, ChildMessage, Frozen
 from cspine_assets.nnunet.postprocessing import Postprocessing
@@ -144,7 +145,8 @@ def predict_cases(
     softmax on the original grid. The files equal those of nnU-Net's own commands byte for byte, those of
     ``nnUNetv2_apply_postprocessing`` included where a predictor has postprocessing.
 
-    A case over which the child hangs or dies fails alone: a fresh child goes on with the others.
+    A case over which the child hangs or dies fails alone: a fresh child goes on with the others. A case that fails has
+    no mask afterwards, not even one that it had before: that is of other inputs.
 
     Args:
         models: One or two, of different configurations.
@@ -170,7 +172,7 @@ def predict_cases(
         postprocessing={name: postprocessing.get(name, Postprocessing.NONE) for name in predictors_of(models)},
     )
     environment = child_environment(NnunetFolders.under(out_folder / "unused"), workers=1, augmentation_workers=1)
-    heard = _Heard(supervision)
+    heard = _Heard(supervision, out_folder)
     lost_in_a_row = 0
     while left := [case for case in cases if case.case_id not in heard.outcomes]:
         done = len(heard.outcomes)
@@ -195,6 +197,7 @@ class _Heard:
     """What the children have told so far, across those that were lost."""
 
     supervision: Supervision
+    out_folder: Path
     outcomes: dict[str, CasePredicted | CaseFailed] = field(default_factory=dict)
     at: CaseStage | None = None
 
@@ -205,6 +208,8 @@ class _Heard:
         if isinstance(message, CasePredicted | CaseFailed):
             self.outcomes[message.case_id] = message
             self.at = None
+        if isinstance(message, CaseFailed):
+            drop_case(self.out_folder, message.case_id)
         self.supervision.on_message(message)
 
     def give_up(self, error: ChildLostError) -> None:

@@ -17,7 +17,7 @@ from cspine_assets.domain.imaging.verification import check_voxels
 from cspine_assets.domain.volume import read_volume
 from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.devices import Slot
-from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
+from cspine_assets.nnunet.finished_cases import drop_case, fingerprint_case, fingerprint_models, is_finished
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted
 from cspine_assets.nnunet.prediction import (
     Prediction,
@@ -96,7 +96,7 @@ def predict_folder(
     """Writes masks of all NIfTI files of a folder to ``{out}/{predictor}/{case}.nii.gz``, models loaded once.
 
     Masks that stand, made from the same scan by the same models in the same way, are not made again. A scan that holds
-    no picture or cannot be predicted fails alone.
+    no picture or cannot be predicted fails alone, and has no mask afterwards.
 
     Args:
         application: Models, and how they are applied.
@@ -139,6 +139,7 @@ def _known(case: PredictionCase, out: Path) -> CasePredicted | CaseFailed | None
     try:
         check_scan(case.image)
     except CSpineError as error:
+        drop_case(out, case.case_id)
         return CaseFailed(case_id=case.case_id, reason=str(error))
     return None
 

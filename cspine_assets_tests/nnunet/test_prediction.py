@@ -21,7 +21,7 @@ from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.children.loading import load_folds
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import child_environment
-from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
+from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished, write_stamp
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, CaseStage
 from cspine_assets.nnunet.postprocessing import Postprocessing
 from cspine_assets.nnunet.prediction import (
@@ -191,6 +191,11 @@ def test_a_folder_of_scans_gets_the_same_masks_once_and_a_bad_scan_fails_alone(
     assert [type(message) for message in heard] == [CasePredicted, CaseFailed]
     assert heard[0].reused
 
+    (out / "2d" / "hole.nii.gz").write_bytes(b"a mask that somebody else has put here")
+    shutil.copyfile(scans / "hole.nii.gz", scans / f"{case.case_id}_0000.nii.gz")
+    assert predict().predicted == ()
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["hole.nii.gz"]
+
 
 @pytest.mark.parametrize("spoil", ["nothing", "hole"])
 def test_a_scan_that_is_no_picture_is_named_before_a_model_is_loaded(spoil, application, planned_study, tmp_path):
@@ -301,6 +306,40 @@ def test_a_prediction_that_is_ended_loses_the_case_in_flight_and_no_other(models
     assert not is_finished(tmp_path, first.case_id, "of another volume")
     mask_path(tmp_path, Predictor.FLAT, first.case_id).write_bytes(b"another mask")
     assert not is_finished(tmp_path, first.case_id, first.inputs)
+
+
+def test_a_case_that_fails_in_the_child_has_none_of_the_masks_that_it_had(models, planned_study, tmp_path):
+    case = next(case for case in planned_study.cases if case.part == "test")
+    masks = [mask_path(tmp_path, predictor, case.case_id) for predictor in Predictor]
+    for mask in masks:
+        mask.parent.mkdir()
+        mask.write_bytes(b"of other inputs")
+    write_stamp(tmp_path, case.case_id, "other inputs", masks)
+    spoilt = tmp_path / "spoilt.nii.gz"
+    spoilt.write_bytes(b"no scan")
+    made = predict_cases(
+        models,
+        [PredictionCase(case_id=case.case_id, image=spoilt)],
+        tmp_path,
+        settings=SETTINGS,
+        postprocessing={},
+        slot=CPU,
+        supervision=planned_study.supervision("spoilt"),
+    )
+    assert [failure.case_id for failure in made.failed] == [case.case_id]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["spoilt.nii.gz"]
+
+
+def test_files_that_a_case_has_no_more_go_with_its_new_stamp(tmp_path):
+    mask, probabilities = tmp_path / "2d" / "a.nii.gz", tmp_path / "2d" / "a.npz"
+    mask.parent.mkdir()
+    for file in (mask, probabilities):
+        file.write_bytes(b"old")
+    write_stamp(tmp_path, "a", "with probabilities", [mask, probabilities])
+    mask.write_bytes(b"new")
+    write_stamp(tmp_path, "a", "without", [mask])
+    assert is_finished(tmp_path, "a", "without")
+    assert not probabilities.exists()
 
 
 def test_other_models_settings_or_postprocessing_are_other_inputs(models):

@@ -58,12 +58,16 @@ class _Writer:
     def outcome(self, case: PredictionCase) -> CasePredicted | CaseFailed:
         """What came of one case; whatever is wrong with it is its own."""
         began = time.monotonic()
+        files: list[Path] = []
         try:
-            files = [file for predicted in self.models.predict(case) for file in self._write(case, predicted)]
+            for predicted in self.models.predict(case):
+                files += self._write(case, predicted)
             if case.inputs is not None:
                 write_stamp(self.request.out_folder, case.case_id, case.inputs, files)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one exam, the others go on
             traceback.print_exc()
+            for file in files:  # some of a case's masks are no prediction of it
+                file.unlink(missing_ok=True)
             return CaseFailed(case_id=case.case_id, reason=" ".join(f"{type(error).__name__}: {error}".split()))
         return CasePredicted(case_id=case.case_id, seconds=time.monotonic() - began)
 
