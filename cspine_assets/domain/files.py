@@ -114,6 +114,7 @@ def fingerprint_stream(stream: IO[bytes], algorithm: str = "sha256") -> str:
     import hashlib  # noqa: PLC0415 - OpenSSL comes with it, and who writes files alone needs none
 
     digest = hashlib.new(algorithm, usedforsecurity=False)
+    # hashlib's own file_digest asks for readinto, which a stream need not have
     while block := stream.read(_BLOCK):
         digest.update(block)
     return digest.hexdigest()

@@ -31,9 +31,8 @@ def create_table(table: type[Table], foreign_keys: Sequence[ForeignKey], *, own_
         kind = "UNIQUE" if any(schema.field(name).nullable for name in own) else "PRIMARY KEY"
         parts.append(f"{kind} ({', '.join(map(quoted, own))})")
     for key in foreign_keys:
-        if (
-            key.parent.schema_name() != table.schema_name()
-        ):  # DuckDB knows no key into another schema; the comment names it
+        # DuckDB knows no key into another schema; the comment names it
+        if key.parent.schema_name() != table.schema_name():
             continue
         there = f"{quoted_name(key.parent)} ({quoted(key.parent.key_columns()[0])})"
         parts.append(f"FOREIGN KEY ({quoted(key.column)}) REFERENCES {there}")
