@@ -83,7 +83,7 @@ def keys_hold(study: StudyResource) -> dg.AssetCheckResult:
     )
 
 
-@table_asset(Report, deps=[Database], version="6", kinds=("html", "matplotlib"))
+@table_asset(Report, deps=[Database], version="7", kinds=("html", "matplotlib"))
 def report(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """The study in one HTML file that stands by itself: `report/study.html` in the home."""
     page = study.home.report / "study.html"

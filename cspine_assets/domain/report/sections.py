@@ -229,14 +229,21 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "morphometry",
         "What the masks are used for",
         "Heights, depths, volumes, disc-height index and C2-C7 Cobb angle in the ensemble's masks against the "
-        "reference, over levels whose name is sure. Units are in the measure's name; what could not be "
-        "measured has its reason in evaluation.morphometry.",
+        "reference, over levels whose name is sure; of C2, whose dens stands where others have an endplate, the volume "
+        "alone. Units are in the measure's name; what could not be measured has its reason in evaluation.morphometry. "
+        "No measure is finer than the grid: where voxels are larger than 1 mm, few plates have enough of them, and "
+        "angles are mostly noise.",
         """
-        select set, measure, count(*) as levels, count(difference) as measured_in_both,
+        select set, measure,
+               case when level = 'C2-C7' then 'spine' when contains(level, '/') then 'intervertebral_disc'
+                    else 'vertebral_body' end as structure,
+               count(*) as levels, count(difference) as measured_in_both,
                median(value_reference) as median_reference, median(difference) as median_difference,
                median(abs(difference)) as median_absolute_difference
-        from evaluation.morphometry where predictor = 'ensemble' and severity <> 'name_unsure'
-        group by all order by set desc, measure
+        from evaluation.morphometry
+        where predictor = 'ensemble' and severity <> 'name_unsure'
+              and not (level = 'C2' and measure in ('height_mm', 'depth_mm'))
+        group by all order by set desc, measure, structure
         """,
     ),
     Section(

@@ -10,7 +10,7 @@ from cspine_assets.domain.report.sections import SECTIONS
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.catalog import all_tables
 from cspine_assets.domain.tables.cohort import Demographics, SplitBalance, Splits
-from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, LevelMetrics, SummaryOnTest
+from cspine_assets.domain.tables.evaluation import ExamMetrics, GroupMetrics, LevelMetrics, Morphometry, SummaryOnTest
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse.publish import publish_database
 from cspine_assets.domain.warehouse.read import query
@@ -85,6 +85,23 @@ def test_levels_of_two_sets_are_never_in_one_median(tmp_path):
     assert frame.loc["levels", "has_picture"]
     page = (tmp_path / "study.html").read_text()
     assert ("0.800" in page, "0.200" in page, "0.500" in page) == (True, True, False)
+
+
+def test_heights_of_bodies_and_discs_are_never_in_one_median_and_c2_has_none(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    same = {"set": "test", "predictor": "ensemble", "measure": "height_mm", "severity": "none"}
+    frames[Morphometry] = pd.concat(
+        [
+            row(Morphometry, **same, level="C2", value_reference=None, value_prediction=None, difference=None),
+            row(Morphometry, **same, level="C4", value_reference=13.0),
+            row(Morphometry, **same, level="C4/C5", value_reference=5.0),
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    frame = write_report(tmp_path / "cspine.duckdb", tmp_path / "study.html", profile="full").set_index("section")
+    assert frame.loc["morphometry", "rows"] == 2
+    page = (tmp_path / "study.html").read_text()
+    assert ("13.000" in page, "5.000" in page, "9.000" in page) == (True, True, False)
 
 
 def test_a_group_of_fewer_than_five_patients_is_left_out_with_the_one_that_would_tell_it(tmp_path):
