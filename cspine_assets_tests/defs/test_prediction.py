@@ -9,13 +9,14 @@ import pytest
 from cspine_assets.defs import prediction
 from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.partitions import lake_partition
 from cspine_assets.defs.stages import Order
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, PostprocessingChoice, RawDataset, TrainedFolds
-from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldPredictions
+from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles, FoldPredictions
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.finished_cases import write_stamp
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted
@@ -168,3 +169,16 @@ def test_models_of_another_split_do_not_predict_what_they_may_have_seen(trained,
     assert failures
     assert all("3d_fullres fold 4 learned by another" in failure for failure in failures)
     assert child.asked == []
+
+
+def test_an_exam_that_failed_in_cross_validation_has_no_mask_of_earlier_models(trained, instance, child):
+    old = mask_path(trained.predictions / "cv", Predictor.FLAT, "exam 2")
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"of earlier models")
+    patient_id = trained.lake.read(Splits)["patient_id"].iloc[0]
+    failed = {"patient_id": patient_id, "predictor": "2d", "status": "failed", "profile": "demo"}
+    for fold in FOLDS:
+        row = _row(FoldPredictions, **failed, exam_id=f"exam {fold}", fold=fold, path=None, sha256=None)
+        trained.lake.write(FoldPredictions, row, partition=lake_partition(str(fold)), inputs="by hand")
+    carry_out(Order(tables=frozenset({FoldEnsembles})), trained, instance=instance)
+    assert not old.exists()

@@ -18,7 +18,9 @@ from nnunetv2.postprocessing.remove_connected_components import remove_all_but_l
 
 from cspine_assets.domain.errors import CSpineError, ModelError
 from cspine_assets.nnunet.application import Application
+from cspine_assets.nnunet.children import predict as child
 from cspine_assets.nnunet.children.loading import load_folds
+from cspine_assets.nnunet.children.pulse import Pulse
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.environment import child_environment
 from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished, write_stamp
@@ -29,6 +31,7 @@ from cspine_assets.nnunet.prediction import (
     PredictionCase,
     PredictionSettings,
     Predictor,
+    PredictRequest,
     mask_path,
     model_of,
     predict_cases,
@@ -328,6 +331,30 @@ def test_a_case_that_fails_in_the_child_has_none_of_the_masks_that_it_had(models
     )
     assert [failure.case_id for failure in made.failed] == [case.case_id]
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["spoilt.nii.gz"]
+
+
+def test_a_case_that_fails_after_its_first_mask_keeps_none(monkeypatch, models, tmp_path):
+    class Loaded:
+        """Stands in for the networks: one mask, and then no memory left."""
+
+        def predict(self, _case):
+            yield Predictor.FLAT
+            raise MemoryError("no room for the second network")
+
+    def write(_writer, case, predictor):
+        mask = mask_path(tmp_path, predictor, case.case_id)
+        mask.parent.mkdir()
+        mask.write_bytes(b"of one network alone")
+        return [mask]
+
+    monkeypatch.setattr(child._Writer, "_write", write)
+    request = PredictRequest(
+        models=tuple(models), cases=(), out_folder=tmp_path, device="cpu", settings=SETTINGS, postprocessing={}
+    )
+    case = PredictionCase(case_id="a", image=tmp_path / "a.nii.gz", inputs="these")
+    outcome = child._Writer(request, Loaded(), Pulse(lambda _message: None)).outcome(case)
+    assert isinstance(outcome, CaseFailed)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_files_that_a_case_has_no_more_go_with_its_new_stamp(tmp_path):

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cspine_assets.domain.anatomy import DISC_LEVELS, LABELS, Structure
+from cspine_assets.domain.anatomy import DISC_LEVELS, LABELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity
 from cspine_assets.domain.evaluation.level_score import Protocol, View
 from cspine_assets.domain.evaluation.levels import measure_levels
@@ -167,6 +167,23 @@ def test_an_index_bears_the_doubts_of_the_bodies_that_it_is_computed_from():
     assert rows["C3/C4", Measure.HEIGHT].severity is Severity.NONE
     assert rows["C3/C4", Measure.DISC_HEIGHT_INDEX].severity is Severity.NAME_UNSURE
     assert rows["C2/C3", Measure.DISC_HEIGHT_INDEX].severity is Severity.NONE
+
+
+@pytest.mark.parametrize("level", ["C2", "C7"])
+def test_the_cobb_angle_bears_the_findings_of_both_bodies_that_it_lies_between(level):
+    mask = spine(lean=12)
+    reference = by_place(mask, mask)
+    assert Flag.PREDICTION_IN_PIECES not in reference[COBB_LEVEL, Measure.COBB].flags
+    bodies, count = cc3d.connected_components(mask == LABELS[Structure.VERTEBRAL_BODY], return_N=True)
+    order = sorted(range(1, count + 1), key=lambda n: -np.argwhere(bodies == n)[:, 1].mean())
+    body = np.argwhere(bodies == order[VERTEBRAE.index(level)])
+    prediction = mask.copy()
+    # a gap from the front to the back leaves two halves side by side
+    middle = body[body[:, 2] == np.median(body[:, 2])]
+    prediction[tuple(middle.T)] = 0
+    rows = by_place(mask, prediction)
+    assert Flag.PREDICTION_IN_PIECES in rows[level, Measure.VOLUME].flags
+    assert Flag.PREDICTION_IN_PIECES in rows[COBB_LEVEL, Measure.COBB].flags
 
 
 def test_a_level_that_hinges_on_doubtful_voxels_is_unsure_here_as_for_its_dice():

@@ -80,6 +80,7 @@ def test_a_thin_disc_that_lies_across_the_slices_is_as_deep_as_it_is(tilt, roll)
 SPURS = {
     "a lip in front": lambda right, front, up: (abs(right) < 7) & (front > 6) & (front < 12) & (up < -3) & (up > -7),
     "a lip behind": lambda right, front, up: (abs(right) < 7) & (front < -6) & (front > -11) & (up < -4) & (up > -8.5),
+    "a thin beak": lambda right, front, up: (abs(right) < 8) & (front > 6) & (front < 16) & (up < -5) & (up > -7),
     "a hook downwards": lambda right, front, up: (abs(right) < 7) & (abs(front - 9) < 2) & (up < -4) & (up > -8.5),
     "a bump of a dozen voxels": lambda right, front, up: (abs(right) < 3) & (abs(front) < 1) & (up < -6) & (up > -8.5),
 }
