@@ -231,14 +231,14 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "Heights, depths, volumes, disc-height index and C2-C7 Cobb angle in the ensemble's masks against the "
         "reference, over levels whose name is sure; of C2, whose dens stands where others have an endplate, the volume "
         "alone. Units are in the measure's name; what could not be measured has its reason in evaluation.morphometry. "
-        "No measure is finer than the grid: where voxels are larger than 1 mm, few plates have enough of them, and "
-        "angles are mostly noise.",
+        "No measure is finer than the grid: in voxels of 2 mm and more few plates have enough of them, and angles are "
+        "mostly noise.",
         """
         select set, measure,
                case when level = 'C2-C7' then 'spine' when contains(level, '/') then 'intervertebral_disc'
                     else 'vertebral_body' end as structure,
                count(*) as levels, count(difference) as measured_in_both,
-               median(value_reference) as median_reference, median(difference) as median_difference,
+               median(value_reference) as median_reference, round(median(difference), 3) as median_difference,
                median(abs(difference)) as median_absolute_difference
         from evaluation.morphometry
         where predictor = 'ensemble' and severity <> 'name_unsure'
