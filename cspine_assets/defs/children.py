@@ -3,12 +3,12 @@
 Add here what several assets need to run a child. How a child is run stands in ``cspine_assets.nnunet``.
 """
 
-import os
 from collections.abc import Callable
 
 import dagster as dg
 
 from cspine_assets.defs.resources import Study
+from cspine_assets.domain.machine import usable_cores
 from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note, seconds_left
 from cspine_assets.nnunet.pace import duration
 
@@ -22,14 +22,14 @@ def worker_count(study: Study) -> int:
     """Returns how many processes nnU-Net's own steps may use: one for a small study, whose starts cost more."""
     if study.profile.workers is not None:
         return study.profile.workers
-    return 1 if study.profile.pools == "threads" else min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    return 1 if study.profile.pools == "threads" else min(MOST_WORKERS, usable_cores())
 
 
 def augmentation_worker_count(study: Study) -> int:
     """Returns how many processes augment beside one training, so that all trainings together fill the cores."""
     if study.profile.augmentation_workers is not None:
         return study.profile.augmentation_workers
-    return max(1, min(MOST_AUGMENTATION_WORKERS, len(os.sched_getaffinity(0)) // len(study.slots)))
+    return max(1, min(MOST_AUGMENTATION_WORKERS, usable_cores() // len(study.slots)))
 
 
 def log_listener(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]:

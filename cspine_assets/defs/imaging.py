@@ -3,7 +3,6 @@
 Add an asset when something new is made from a patient's files. Rules of conversion stand in the imaging wing.
 """
 
-import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -34,6 +33,7 @@ from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.rows import header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, volume_path
+from cspine_assets.domain.machine import usable_cores
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Exams
@@ -61,7 +61,7 @@ def volumes(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[
                 if not isinstance(request, Failed)
             ]
             waiting: dict[str, list[Outcome]] = {patient_id: [] for patient_id in some}
-            for outcome in chain(failed, each_converted(tasks, study.home.scratch, workers=_workers())):
+            for outcome in chain(failed, each_converted(tasks, study.home.scratch, workers=usable_cores())):
                 patient_id = str(outcome.request.patient_id)
                 waiting[patient_id].append(outcome)
                 if len(waiting[patient_id]) == len(exams_of(study, patient_id)):
@@ -108,7 +108,7 @@ def masks(_context: dg.AssetExecutionContext, study: Study, patient_ids: list[st
             failed = [checked for checked in wanted if isinstance(checked, CheckedMask)]
             tasks = [task for task in wanted if isinstance(task, MaskTask)]
             waiting: dict[str, list[CheckedMask]] = {patient_id: [] for patient_id in some}
-            for checked in chain(failed, each_checked(tasks, draw=mid_sagittal_png, workers=_workers())):
+            for checked in chain(failed, each_checked(tasks, draw=mid_sagittal_png, workers=usable_cores())):
                 patient_id = str(checked.findings.patient_id)
                 waiting[patient_id].append(checked)
                 if len(waiting[patient_id]) == len(exams_of(study, patient_id)):
@@ -175,10 +175,6 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
                         reasons.append(unexpected_reason(request.exam_id, error))
         frame = header_finding_rows(scanned)
         yield MadePatient(patient_id, frame, {"places": len(frame)}, "; ".join(reasons) or None)
-
-
-def _workers() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 @dg.asset_check(asset=asset_key(Masks), blocking=True, description="Every mask in use lies on its volume's grid.")

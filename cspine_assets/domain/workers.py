@@ -36,6 +36,8 @@ def is_alive(pid: int) -> bool:
         return False
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.ZombieProcess:  # macOS answers fewer questions about a dead one
+        return False
     except psutil.Error:  # gone by now, or another user's whom the system hides
         return psutil.pid_exists(pid)
 
@@ -197,7 +199,7 @@ class _Worker:
 
 def _serve(channel: Connection[Any, Any]) -> None:
     """Is a worker: takes work, gives results or the error, until there is nobody to give them to."""
-    _end_with_parent()
+    end_with_parent()
     # what the libraries brought stays for good: a look through it takes 0.15 s each time where it is Dagster, and where
     # it is no more than reads DICOM, 2 percent of converting a series
     gc.freeze()
@@ -223,8 +225,11 @@ def _context(preload: Sequence[str]) -> BaseContext:
     return context
 
 
-def _end_with_parent() -> None:
-    """Ends a worker when the process that asked for it is gone: killed, it cannot say good-bye itself."""
+def end_with_parent() -> None:
+    """Ends a worker when the process that asked for it is gone: killed, it cannot say good-bye itself.
+
+    Does nothing in a process that multiprocessing has not started.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.machine import usable_cores
 from cspine_assets.nnunet.holds import HeldError, Holder, held, read_holder
 
 Device = Literal["cpu", "cuda"]
@@ -198,7 +199,7 @@ def _lock_file(folder: Path, slot: Slot) -> Path:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return usable_cores()
 
 
 def _cuda_devices() -> list[Gpu]:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
+from cspine_assets.domain.workers import is_alive
 from cspine_assets.nnunet.messages import ChannelLine, ChildMessage, Failed, Finished, described_message
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
@@ -147,7 +148,7 @@ class _Child:
             while True:
                 if not selector.select(POLL_S):
                     # A worker forked by the child may hold the channel open, so its end alone is no sign.
-                    if self._exit():
+                    if self._has_ended():
                         return
                     yield None
                     continue
@@ -157,36 +158,44 @@ class _Child:
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from lines
 
-    def _exit(self) -> os.waitid_result | None:
-        """How the child ended, without reaping it: until then its group's number is nobody else's."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    def _has_ended(self) -> bool:
+        """Whether the child is over, without reaping it: until then no other group can get its number.
+
+        ``os.waitid`` can tell too, but macOS has it from Python 3.13 on only.
+        """
+        return self._process.returncode is not None or not is_alive(self._process.pid)
 
     def wait_for_exit(self, limit_s: float = EXIT_GRACE_S) -> None:
         """Wait until the child is over, ``limit_s`` at most."""
         deadline = time.monotonic() + limit_s
-        while not self._exit() and time.monotonic() < deadline:
+        while not self._has_ended() and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def end(self, *, politely: bool) -> None:
         """Leave nothing of the child's group alive."""
-        if politely and not self._exit():
+        if politely and not self._has_ended():
             self._process.send_signal(signal.SIGINT)
             self.wait_for_exit(INTERRUPT_GRACE_S)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._reaped()
+
+    def _reaped(self) -> int:
+        """The child's status, with its group ended first: once it is reaped, the group's number may be another's."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
     def silent_end(self) -> str:
         """How a child ended that said nothing."""
         self.wait_for_exit()
-        end = self._exit()
-        if end is None:
+        if not self._has_ended():
             return "closed its channel without a result and did not end"
-        if end.si_code == os.CLD_EXITED:
-            return f"ended with status {end.si_status} and no result"
-        if end.si_status == signal.SIGKILL:
+        status = self._reaped()
+        if status >= 0:
+            return f"ended with status {status} and no result"
+        if -status == signal.SIGKILL:
             return "killed by signal 9; most often the memory was full: use fewer workers or trainings"
-        return f"killed by signal {end.si_status}"
+        return f"killed by signal {-status}"
 
     def told(self, what: str) -> str:
         """An error that says by itself what is wrong, with the child's log."""

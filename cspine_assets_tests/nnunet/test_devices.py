@@ -50,9 +50,9 @@ def test_a_waiting_thread_gets_the_slot_that_becomes_free(tmp_path):
 def test_a_torch_for_the_cpu_has_one_slot_per_core_two_at_most(monkeypatch):
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0+cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     assert [slot.device for slot in training_slots()] == ["cpu", "cpu"]
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(devices, "usable_cores", lambda: 1)
     assert len(training_slots()) == 1
 
 
@@ -70,7 +70,7 @@ def test_each_visible_gpu_is_a_slot_that_shows_itself_alone(monkeypatch):
 def two_gpus_of_80_gb(monkeypatch):
     monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
     monkeypatch.setattr(devices, "_memory_by_name", lambda: {"0": 81_559.0, "1": 81_559.0})
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(devices, "usable_cores", lambda: 64)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -82,9 +82,9 @@ def test_a_large_gpu_has_as_many_places_as_its_memory_feeds(two_gpus_of_80_gb):
 
 
 def test_cores_bound_the_places_on_a_gpu(two_gpus_of_80_gb, monkeypatch):
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     assert len(training_slots(asked_mb=11_000)) == 4
-    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(devices, "usable_cores", lambda: 1)
     assert len(training_slots(asked_mb=11_000)) == 2
 
 

@@ -7,7 +7,6 @@ with them in ``integrity``; reading a file for its content happens elsewhere.
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from cspine_assets.domain.cohort.source import Listed, Source
 from cspine_assets.domain.cohort.source_file import DAMAGE, SourceFile
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import fingerprint_stream, written_aside
+from cspine_assets.domain.machine import usable_cores
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.midrc import Files
 
@@ -96,7 +96,7 @@ def list_files(source: Source, *, hashed: Collection[str], memory: ChecksumMemor
     read_anew: dict[tuple[str, int, int], list[Content]] = {}
     wanted = [(listed, _memory_key(source, listed.file)) for listed in source.listing]
     todo = [(listed, key) for listed, key in wanted if not _remembered(known.get(key), listed.kind, hashed)]
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MOST_THREADS, usable_cores())) as pool:
         contents = pool.map(lambda item: _read(item[0], hashed), todo)
         read_anew.update(zip((key for _, key in todo), contents, strict=True))
     standing = {key: read_anew.get(key) or known[key] for _, key in wanted}

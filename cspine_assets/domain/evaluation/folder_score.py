@@ -6,7 +6,6 @@ Add here what is true of a row outside the platform. Measures stand in their own
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +18,7 @@ from cspine_assets.domain.evaluation.mask_folders import MaskFiles
 from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
 from cspine_assets.domain.evaluation.overlap import Overlap
 from cspine_assets.domain.evaluation.pair import PairScratch
+from cspine_assets.domain.machine import usable_cores
 
 if TYPE_CHECKING:
     from cspine_assets.domain.evaluation.level_score import LevelScore
@@ -105,7 +105,7 @@ def score_cases(cases: Sequence[MaskFiles], choice: Choice, *, jobs: int | None)
     """
     if jobs is None:
         is_quick = choice.metrics is Metrics.DICE and not choice.with_levels
-        jobs = 1 if is_quick else min(len(os.sched_getaffinity(0)), len(cases) // _CASES_PER_WORKER)
+        jobs = 1 if is_quick else min(usable_cores(), len(cases) // _CASES_PER_WORKER)
     if jobs <= 1:
         return _score_chunk(list(cases), choice)
     place = {case.case_id: index for index, case in enumerate(cases)}

@@ -5,7 +5,6 @@ Change here how the work is shared out. What a score is stands in ``score``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Final
 
 from cspine_assets.domain.errors import CSpineError, unexpected_reason
 from cspine_assets.domain.evaluation.score import MetricFrames, Part, ScoredPair, concat_frames, score_pairs
+from cspine_assets.domain.machine import usable_cores
 from cspine_assets.domain.workers import each_in_workers
 
 _PATIENTS_PER_CHUNK: Final = 4
@@ -54,7 +54,7 @@ def score_patients(patients: Sequence[PatientPairs], *, parts: Collection[Part])
     chunks = [patients[start : start + _PATIENTS_PER_CHUNK] for start in range(0, len(patients), _PATIENTS_PER_CHUNK)]
     work = partial(score_each, parts=frozenset(parts))
     busy = sum(bool(patient.pairs) for patient in patients)
-    workers = min(len(os.sched_getaffinity(0)), busy // _PATIENTS_PER_WORKER)
+    workers = min(usable_cores(), busy // _PATIENTS_PER_WORKER)
     if workers <= 1:
         for chunk in chunks:
             yield from work(list(chunk))

@@ -78,7 +78,7 @@ def test_several_processes_give_the_same_rows(mask: Path, monkeypatch: pytest.Mo
     patients = [patient(number, mask) for number in range(9)]
     alone = {score.patient_id: score for score in score_patients(patients, parts=list(Part))}
     monkeypatch.setattr("cspine_assets.domain.evaluation.patient_score._PATIENTS_PER_WORKER", 3)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("cspine_assets.domain.evaluation.patient_score.usable_cores", lambda: 2)
     together = {score.patient_id: score for score in score_patients(patients, parts=list(Part))}
     assert together.keys() == alone.keys()
     for name, score in together.items():
