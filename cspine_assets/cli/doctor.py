@@ -58,6 +58,7 @@ def doctor(
 
     root = home_root(home)
     looks: list[Callable[[], Finding]] = [
+        look_at_system,
         look_at_python,
         look_at_memory,
         lambda: look_at_disk(root),
@@ -77,6 +78,16 @@ def doctor(
     Console().print(table)
     if any(finding.verdict is Verdict.MISSING for finding in findings):
         raise typer.Exit(1)
+
+
+def look_at_system() -> Finding:
+    """Looks at the operating system, its C library and the processor; ``systems`` has the rules."""
+    from cspine_assets.cli import systems
+
+    missing = systems.unsupported() or systems.missing_builds()
+    note = systems.untried()
+    verdict = Verdict.MISSING if missing else Verdict.NOTE if note else Verdict.GOOD
+    return Finding("system", verdict, systems.system_name(), missing or note)
 
 
 def look_at_python() -> Finding:

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 TOY = "cspine_assets_tests.nnunet.toy_child"
 
 
+ELSEWHERE = "cspine_assets_tests.nnunet.toy_child_elsewhere"
+
+
 def environment(**more):
     return os.environ | {"PYTHONPATH": str(ROOT)} | more
 
@@ -30,9 +33,9 @@ def gone(pid_file, limit_s=1.0):
     return within(limit_s, lambda: not any(alive(int(pid)) for pid in pids))
 
 
-def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, **limits):
+def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, module=TOY, **limits):
     return run_child(
-        TOY,
+        module,
         ToyRequest(deed=deed, pid_file=pid_file),
         result_type=ToyResult,
         env=environment(OMP_NUM_THREADS="1"),
@@ -142,6 +145,37 @@ def test_two_threads_may_run_children_at_once(tmp_path):
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(one, range(4))) == [42] * 4
+
+
+@pytest.mark.parametrize(
+    ("start_method", "module"), [("fork", TOY), ("fork", ELSEWHERE), ("spawn", ELSEWHERE), ("forkserver", TOY)]
+)
+def test_workers_end_when_child_and_parent_are_killed_at_one_stroke(tmp_path, start_method, module):
+    script = (
+        "import sys; from pathlib import Path; from cspine_assets_tests.nnunet.test_process import run_toy;"
+        "folder, module, deed = sys.argv[1:]; folder = Path(folder);"
+        "run_toy(folder, deed, pid_file=folder / 'pids', module=module)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), module, f"{start_method} a worker"], env=environment()
+    )
+    pids = tmp_path / "pids"
+    assert within(20, lambda: pids.exists() and " " in pids.read_text())
+    child = int(pids.read_text().split()[0])
+    os.kill(child, signal.SIGSTOP)  # so that it cannot see its parent's death and end its group
+    parent.kill()
+    parent.wait()
+    os.kill(child, signal.SIGKILL)
+    assert gone(pids, limit_s=10)
+
+
+def test_a_child_is_started_heard_and_ended_on_a_system_that_is_not_linux(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "waitid", raising=False)
+    assert run_toy(tmp_path, "answer", pid_file=tmp_path / "pids", module=ELSEWHERE).answer == 42
+    assert gone(tmp_path / "pids")
+    for deed, said in (("die", "signal 9"), ("quit", "status 3")):
+        with pytest.raises(ChildLostError, match=said):
+            run_toy(tmp_path, deed, module=ELSEWHERE)
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])

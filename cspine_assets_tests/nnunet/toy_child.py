@@ -26,7 +26,13 @@ class ToyResult(Frozen):
 
 
 def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
-    if request.pid_file is not None:
+    start_method = request.deed.removesuffix(" a worker")
+    if start_method in multiprocessing.get_all_start_methods():
+        process = multiprocessing.get_context(start_method).Process(target=time.sleep, args=(120,))
+        process.start()
+        request.pid_file.write_text(f"{os.getpid()} {process.pid}")
+        process.join()
+    elif request.pid_file is not None:
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
         request.pid_file.write_text(f"{os.getpid()} {worker.pid}")
     sys.stdout.write("this is the toy child's own output\n")

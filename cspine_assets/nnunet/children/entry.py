@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from multiprocessing.util import register_after_fork
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -75,30 +76,26 @@ def _sender(channel: int) -> Callable[[BaseModel], None]:
 def _let_workers_die_too() -> None:
     """Let forked workers die with this process, also when it and its parent are killed at one stroke.
 
-    nnU-Net's augmentation workers would wait for ever on an event that nobody sets any more. The system does it where
-    it can; elsewhere each worker has a thread that looks. Workers that are not forked see to it below.
+    nnU-Net's augmentation workers would wait for ever on an event that nobody sets any more. Linux ends them at once;
+    what all systems do for workers of multiprocessing is at the end of this file.
     """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
-    else:
-        os.register_at_fork(after_in_child=lambda: _when_orphaned(os.getppid(), lambda: os._exit(1)))
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None)
+    os.register_at_fork(after_in_child=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def _watch_parent(parent: int) -> None:
     """Kill this process's group, workers and all, soon after the parent is gone."""
-    _when_orphaned(parent, lambda: os.killpg(os.getpgid(0), signal.SIGKILL))
 
-
-def _when_orphaned(parent: int, end: Callable[[], None]) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(PARENT_CHECK_S)
-        end()
+        os.killpg(os.getpgid(0), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-# A worker that is spawned, as on macOS, or comes from a fork server inherits no hook: it imports its parent's main
-# module, a child's, and with it this one.
-end_with_parent()
+# Called in every worker of multiprocessing before its work. One that is spawned, as on macOS, or comes from a fork
+# server inherits nothing, but it imports its parent's main module, which is a child's, and with it this one.
+register_after_fork(end_with_parent, lambda watch: watch())

@@ -1,0 +1,88 @@
+"""Where the project cannot run, the first command says so in one sentence, before anything else can fail."""
+
+import ast
+import platform
+import subprocess
+import sys
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+
+import cspine_assets
+from cspine_assets.cli import doctor, systems
+from cspine_assets.cli.doctor import Verdict
+
+READ_FIRST = ("__init__.py", "cli/__init__.py", "cli/systems.py")
+COMMAND = "from cspine_assets.cli.app import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("faked", "said"),
+    [
+        ("os.name = 'nt'", "got native Windows: run `wsl --install`"),
+        ("sys.platform = 'cygwin'", "got native Windows"),
+        ("sys.platform = 'freebsd14'", "got freebsd14"),
+        ("sys.maxsize = 2**31 - 1", "got a 32-bit one"),
+        ("sys.version_info = (3, 10, 4, 'final', 0)", "got 3.10.4"),
+        ("sys.version_info = (3, 15, 0, 'alpha', 1)", "got 3.15.0"),
+    ],
+)
+def test_an_unsupported_system_gets_one_sentence(faked: str, said: str):
+    # nothing but the standard library's first modules: whatever else is imported would fail there with a traceback
+    script = f"import os, sys; {faked}; sys.argv = ['cspine', '--version']; {COMMAND}"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("cspine: expected ")
+    assert said in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_nothing_but_the_standard_library_is_loaded_before_the_sentence():
+    script = (
+        "import sys; sys.version_info = (3, 10, 4)\n"
+        "try:\n    from cspine_assets.cli.app import main\n"
+        "finally:\n    print(*{name.split('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert {"typer", "pydantic", "psutil", "rich"}.isdisjoint(ended.stdout.split())
+
+
+@pytest.mark.parametrize("file", READ_FIRST)
+def test_an_old_python_understands_what_is_read_first(file: str):
+    ast.parse((Path(cspine_assets.__file__).parent / file).read_text(encoding="utf-8"), feature_version=(3, 7))
+
+
+def test_pip_refuses_the_same_old_pythons():
+    oldest = ".".join(str(part) for part in systems.OLDEST_PYTHON)
+    assert f">={oldest}" in metadata("cspine-assets")["Requires-Python"]
+
+
+def test_a_supported_system_is_good():
+    assert systems.unsupported() == ""
+    assert doctor.look_at_system().verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(
+    ("libc", "verdict"),
+    [(("glibc", "2.28"), Verdict.GOOD), (("glibc", "2.17"), Verdict.MISSING), (("", ""), Verdict.MISSING)],
+)
+def test_a_c_library_without_torch_is_told(monkeypatch: pytest.MonkeyPatch, libc: tuple[str, str], verdict: Verdict):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+    assert doctor.look_at_system().verdict is verdict
+
+
+@pytest.mark.parametrize(("machine", "verdict"), [("arm64", Verdict.NOTE), ("x86_64", Verdict.MISSING)])
+def test_macs_are_told_apart(monkeypatch: pytest.MonkeyPatch, machine: str, verdict: Verdict):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("15.2", ("", "", ""), machine))
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    finding = doctor.look_at_system()
+    assert (finding.verdict, finding.found) == (verdict, f"macOS 15.2, {machine}")
+    assert finding.remedy
+
+
+def test_wsl_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(platform, "release", lambda: "5.15.153.1-microsoft-standard-WSL2")
+    assert "WSL" in doctor.look_at_system().found
