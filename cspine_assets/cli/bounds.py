@@ -21,7 +21,7 @@ GRACE_SECONDS = 2.0
 def bounded_process(memory_mb: int) -> Iterator[None]:
     """Lets this process allocate only so much more: the engine's share, the answer's, and their copy for printing.
 
-    A bound of Linux; elsewhere the engine's own limit has to do.
+    A bound of Linux; elsewhere the engine's own limit has to do: macOS does not count mapped memory against this one.
     """
     try:
         import resource

@@ -6,6 +6,7 @@ file is the warden: it waits until its supervisor is gone, however that ended, a
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -16,15 +17,28 @@ MARK = "CSPINE_SUPERVISED"
 
 
 def members(mark: str) -> list[psutil.Process]:
-    """Returns the living processes whose mark begins so, except this one."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").startswith(mark) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-    return [process for process in found if process.pid != psutil.Process().pid]
+    """Returns the living processes whose mark begins so, except this one.
+
+    macOS hides the environment of its own programs, such as ``sh``: those are found as descendants of marked ones.
+    """
+    marked = [process for process in psutil.process_iter() if _has_mark(process, mark)]
+    hidden = () if sys.platform == "linux" else [child for process in marked for child in _descendants(process)]
+    return [process for process in {*marked, *hidden} if process.pid != os.getpid()]
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(MARK, "").startswith(mark) and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        found = process.children(recursive=True)
+        return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
 
 
 def end_family(mark: str) -> None:

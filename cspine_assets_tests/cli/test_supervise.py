@@ -6,13 +6,16 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import psutil
 import pytest
 
+from cspine_assets.cli.family import MARK, end_family
 from cspine_assets.cli.supervise import require_free_port
 from cspine_assets.domain.errors import HomeError
+from cspine_assets_tests.processes import alive, within
 
 SUPERVISE = """
 import os, signal, sys
@@ -67,3 +70,23 @@ def test_a_taken_port_is_refused_with_what_to_do():
         with pytest.raises(HomeError, match=rf"port {port}: expected a free port .* Say --port"):
             require_free_port(port)
     require_free_port(port)
+
+
+def test_programs_whose_environment_the_system_hides_are_ended_too(monkeypatch: pytest.MonkeyPatch):
+    mark = uuid.uuid4().hex
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    first = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, env={**os.environ, MARK: mark})
+    assert within(20, lambda: psutil.Process(first.pid).children())
+    (hidden,) = psutil.Process(first.pid).children()
+    environ = psutil.Process.environ
+
+    def as_on_a_mac(process: psutil.Process) -> dict[str, str]:
+        if process.pid == hidden.pid:
+            raise psutil.AccessDenied(process.pid)
+        return environ(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", as_on_a_mac)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    end_family(mark)
+    first.wait()
+    assert within(5, lambda: not alive(hidden))

@@ -7,6 +7,7 @@ What one child does belongs in its own module beside this one; nothing heavy may
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -96,6 +97,20 @@ def _watch_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-# Called in every worker of multiprocessing before its work. One that is spawned, as on macOS, or comes from a fork
-# server inherits nothing, but it imports its parent's main module, which is a child's, and with it this one.
+def _end_spawned_worker_with_parent() -> None:
+    """Wait until multiprocessing knows this worker's parent, which is after the imports, and end with it."""
+
+    def watch() -> None:
+        while multiprocessing.parent_process() is None:
+            time.sleep(PARENT_CHECK_S)
+        end_with_parent()
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+# Workers of multiprocessing that do not inherit the system's own way import their parent's main module, which is a
+# child's, and with it this one. The hook is called in workers that are forked or come from a fork server, before their
+# work; spawned ones, as on macOS, have no such hook, and are known by their command line.
 register_after_fork(end_with_parent, lambda watch: watch())
+if "--multiprocessing-fork" in sys.orig_argv:
+    _end_spawned_worker_with_parent()
