@@ -56,27 +56,20 @@ def demo(
     """Make a synthetic cohort and the whole study of it through Dagster; call it again to go on where it stopped."""
     from rich.console import Console
 
-    from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
-    from cspine_assets.cli.study import failed_patients, make_study, show_lights
-    from cspine_assets.defs.resources import Study
+    from cspine_assets.cli.study import make_study, show_lights, study_display
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
 
     console = Console()
     study_home = Home(home_root(home))
-    with (
-        sole_writer(study_home),
-        MemoryMeter() as meter,
-        StageDisplay(console, meter, Study(study_home).nnunet_folders) as display,
-    ):
+    with sole_writer(study_home), study_display(study_home, console) as display:
         study_home.open(_settings(study_home))
         _write_cohort(study_home, display, patients=patients, seed=seed)
-        reports = make_study(study_home, display)
-    if failed_patients(reports, console):
+        make_study(study_home, display)
+    if any(report.failures for report in display.reports):
         raise typer.Exit(1)
-    if reports:
-        console.print(cost_table(display.costs))
-    show_lights(study_home, console)
+    if not display.reports:
+        show_lights(study_home, console)
     _show_results(study_home, console)
 
 

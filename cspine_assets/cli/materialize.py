@@ -48,26 +48,21 @@ def materialize(
     """Make everything of the study that is missing or stale; what is up to date is not done again."""
     from rich.console import Console
 
-    from cspine_assets.cli.progress import MemoryMeter, StageDisplay, cost_table
-    from cspine_assets.cli.study import failed_patients, make_study, show_lights
-    from cspine_assets.defs.resources import Study
+    from cspine_assets.cli.study import make_study, show_lights, study_display
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
 
     console = Console()
     study_home = Home(home_root(home))
     settings = _settings(study_home, source, provenance, splits, preset, profile)
-    with (
-        sole_writer(study_home),
-        MemoryMeter() as meter,
-        StageDisplay(console, meter, Study(study_home).nnunet_folders) as display,
-    ):
+    with sole_writer(study_home), study_display(study_home, console) as display:
         study_home.open(settings)
-        reports = make_study(study_home, display, schemas=only, force=force)
-    console.print(cost_table(display.costs) if reports else "Everything is up to date.")
-    show_lights(study_home, console)
-    if failed_patients(reports, console):
-        console.print("The study stands without them. Mend the cause and call the same command again.")
+        make_study(study_home, display, schemas=only, force=force)
+    if not display.reports:
+        console.print("Everything is up to date.")
+        show_lights(study_home, console)
+    if any(report.failures for report in display.reports):
+        console.print("The study is complete but for these. Remove the cause and call the same command again.")
         raise typer.Exit(1)
 
 

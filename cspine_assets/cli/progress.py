@@ -91,12 +91,13 @@ def _tree_memory_mb() -> float:
 
 @dataclass
 class StageDisplay:
-    """Shows stages as they come, with the epochs of trainings in a home, and remembers what they cost."""
+    """Shows stages as they come, with the epochs of trainings in a home, and remembers how they went."""
 
     console: Console
     meter: MemoryMeter
     folders: NnunetFolders | None = None
     costs: list[Cost] = field(default_factory=list)
+    reports: list[StageReport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._progress = Progress(
@@ -161,6 +162,7 @@ class StageDisplay:
                 self._progress.update(self._task, completed=total)
         if not self.console.is_terminal:  # a log file gets a line per stage, as it happens
             self.console.print(f"{report.stage.name}: {report.seconds:.1f} s", highlight=False)
+        self.reports.append(report)
         self.note_cost(report.stage.name, report.seconds)
 
 

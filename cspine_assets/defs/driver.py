@@ -61,6 +61,18 @@ class StageReport:
     failures: tuple[str, ...] = ()
 
 
+class StageFailedError(CSpineError):
+    """A stage failed on which the stages after it depend.
+
+    Attributes:
+        report: The stage with its failures.
+    """
+
+    def __init__(self, report: StageReport) -> None:
+        super().__init__(f"{report.stage.name} failed: " + "\n".join(report.failures))
+        self.report = report
+
+
 @dataclass
 class Watcher:
     """Whom the driver tells how far it is; ``advanced`` may be called from a thread of the driver's."""
@@ -99,7 +111,7 @@ def carry_out(
         everything else that fails ends the work.
 
     Raises:
-        CSpineError: A table or a model could not be made, or a blocking check failed.
+        StageFailedError: A table or a model could not be made, or a blocking check failed.
     """
     watcher = watcher or Watcher()
     known_tables()
@@ -150,7 +162,7 @@ def _work(task: _Task, watcher: Watcher) -> Iterator[StageReport]:
         watcher.ended(report)
         yield report
         if failures and (not fail_alone(stage.tables[0]) or unpassed_checks(task.instance, stage.tables[0])):
-            raise CSpineError(f"{stage.name} failed: " + "\n".join(failures))
+            raise StageFailedError(report)
 
 
 def confirm(study: Study, instance: dg.DagsterInstance, reports: Sequence[StageReport]) -> None:

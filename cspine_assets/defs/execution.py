@@ -37,7 +37,11 @@ def run_once(
     *,
     checked: bool = True,
 ) -> Outcome:
-    """Runs assets once, in this process, with their checks or without, and returns what failed."""
+    """Runs assets once, in this process, with their checks or without, and returns what failed.
+
+    Raises:
+        KeyboardInterrupt: The run was interrupted; it is recorded as cancelled.
+    """
     job = (_job() if checked else _unchecked_job()).get_subset(asset_selection=set(assets))
     return _execute(job, home, instance, tags, partition_key, shown=assets)
 
@@ -100,8 +104,18 @@ def _execute(
         )
     if result.success:
         return Outcome()
+    if any(_is_interruption(event) for event in result.all_events if event.is_step_failure):
+        # Dagster records a failure; the page must not look as if something were broken
+        instance.report_run_canceled(result.dagster_run, "Interrupted. What was written is kept.")
+        raise KeyboardInterrupt
     reasons = [_reason(event) for event in result.all_events if event.is_step_failure]
     return Outcome(tuple(reasons) or ("the run failed without a failed step; see it on the Dagster page",))
+
+
+def _is_interruption(event: dg.DagsterEvent) -> bool:
+    """Returns whether a step failed because a person or the system interrupted it."""
+    source = event.step_failure_data.error_source
+    return source is not None and source.value == "INTERRUPT"
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -21,6 +21,7 @@ from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.rows import volume_rows
+from cspine_assets.domain.lake import Lake
 from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 
@@ -60,6 +61,18 @@ def test_a_second_call_makes_nothing_and_a_forced_one_everything(home: Home, ins
     assert forced == dict.fromkeys(("imaging.header_findings", "imaging.volumes", "imaging.masks"), 8)
     assert len(standing) == 3 * 8
     assert all(path.stat().st_mtime_ns > before for path, before in standing.items())
+
+
+def test_an_interrupted_run_is_cancelled_and_not_failed(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lake, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        materialize(home, instance=instance, schemas=("midrc",))
+    assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.CANCELED]
 
 
 def test_a_schema_that_is_misspelt_is_refused(home: Home, instance: dg.DagsterInstance):
