@@ -60,7 +60,7 @@ def system_name() -> str:
 def missing_builds() -> str:
     """Return what is known to be missing on this supported system, and what to do; empty where nothing is."""
     if sys.platform == "darwin" and platform.machine() == "x86_64":
-        return "torch has no builds for Intel Macs since 2.3: use another machine, or Linux."
+        return "torch has no build for Intel Macs that is new enough: use another machine, or Linux."
     if sys.platform == "linux":
         library, version = platform.libc_ver()
         numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
