@@ -83,13 +83,12 @@ def _settings(home: Home) -> HomeSettings:
 def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int) -> None:
     """Writes the synthetic download where there is none; it is written whole or not at all."""
     import json
-    import shutil
     import time
     from pathlib import Path
 
     from cspine_assets.domain.errors import HomeError
     from cspine_assets.domain.files import write_text
-    from cspine_assets.domain.phantom.cohort import unfinished_folder, write_cohort
+    from cspine_assets.domain.phantom.cohort import write_cohort
     from cspine_assets.domain.phantom.settings import CohortSettings
 
     source, record = Path(_settings(home).source), home.root / "demo_cohort.json"
@@ -102,8 +101,6 @@ def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int
                 f"was --patients {patients} --seed {seed}. Say the same again to go on, or another --home."
             )
         return
-    # this process alone writes in this home, so what stands there was left by one that was killed
-    shutil.rmtree(unfinished_folder(source), ignore_errors=True)
     start = time.perf_counter()
     write_text(record, json.dumps(asked) + "\n")
     write_cohort(source, CohortSettings(patients=patients, seed=seed, matrix=MATRIX, expert_fraction=0.8))

@@ -93,12 +93,13 @@ def _predict_one(study: Study, applied: Application, scan: Path, out: Path, cons
     import shutil
 
     from cspine_assets.domain.anatomy import LABELS
-    from cspine_assets.domain.imaging.scratch import remove_stale_scratch, scratch_folder
+    from cspine_assets.domain.housekeeping import sweep_scratch
+    from cspine_assets.domain.imaging.scratch import scratch_folder
     from cspine_assets.domain.volume import read_mask, write_mask
     from cspine_assets.nnunet.messages import described_message
     from cspine_assets.nnunet.scans import predict_scan
 
-    remove_stale_scratch(study.home.scratch)
+    sweep_scratch(study.home.scratch)
     with scratch_folder(study.home.scratch) as folder:
         volume = _as_nifti(scan, folder)
         raw = folder / "mask.nii.gz"

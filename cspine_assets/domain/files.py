@@ -6,14 +6,15 @@ stays light: no pandas, no Arrow. What a file holds is no matter of this module.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
+from cspine_assets.domain.asides import claimed
 from cspine_assets.domain.errors import HomeError
 
 _BLOCK: Final = 1 << 20
@@ -31,7 +32,7 @@ def require_writable(folder: Path, *, remedy: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
+        with claimed(folder / "probe"):
             pass
     except OSError as error:
         raise HomeError(
@@ -41,10 +42,10 @@ def require_writable(folder: Path, *, remedy: str) -> None:
 
 @contextmanager
 def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """Gives a place beside a file to write to, and renames it over the file when all went well.
+    """Gives a name beside a file to write to, and renames it over the file when all went well.
 
-    The place has the file's own ending (``.nii.gz`` stays ``.nii.gz``). After an error the file is as it was,
-    and nothing is left beside it.
+    The name has the file's own ending (``.nii.gz`` stays ``.nii.gz``); nothing is there yet. After an error the file
+    is as it was, and nothing is left beside it. What a killed writer left there, the next one removes.
 
     Args:
         path: The file.
@@ -52,49 +53,59 @@ def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
             name with old or no content; worth its time for what took hours to make.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".aside-", suffix=f"-{path.name}")
-    os.close(handle)
-    aside = Path(name)
-    try:
+    with claimed(path) as slot:
+        aside = Path(slot.aside)
         yield aside
-        aside.chmod(_usual_mode(0o666))
         if synced:
             with aside.open("rb") as written:
                 os.fsync(written.fileno())
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
-def _usual_mode(most: int) -> int:
-    """Returns the rights of this user's other new files: tempfile's are for their owner, results are for the lab."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return most & ~umask
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Gives an empty folder beside a path, for its owner alone, and removes it afterwards with all that is in it.
+
+    For what is needed while a result is made, and for files that need a second one beside them.
+
+    Args:
+        path: What the folder is for; need not exist.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(path) as slot:
+        aside = Path(slot.aside)
+        aside.mkdir(mode=0o700)
+        yield aside
 
 
 @contextmanager
 def fresh_folder_beside(place: Path) -> Iterator[Path]:
     """Gives an empty folder beside a place and puts it there when all went well.
 
-    What stood at the place is gone then; after an error it stands unchanged. Between two renames nothing stands there
-    for an instant, but never a half-written folder. What others have beside it is not touched: they may be writing on
-    another machine, and what a killed one took away may be the only copy.
+    What was at the place is gone then; after an error it is unchanged. Between two renames nothing is there for an
+    instant, but never a half-written folder. A writer killed in that instant leaves the old folder beside it: the next
+    writer or sweep puts it back.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=".aside-", suffix=f"-{place.name}"))
-    old = aside.with_name(f".old-{aside.name.removeprefix('.aside-')}")
-    try:
-        aside.chmod(_usual_mode(0o777))
+    with claimed(place) as slot:
+        aside = Path(slot.aside)
+        aside.mkdir()
         yield aside
-        if place.exists():
+        _put(aside, place, Path(slot.old))
+
+
+def _put(aside: Path, place: Path, old: Path) -> None:
+    """Puts a folder in the place of another; of several that do so at once the last stays."""
+    while True:
+        with suppress(FileNotFoundError):
             place.rename(old)
-        aside.rename(place)
-    finally:
-        if old.exists() and not place.exists():  # stopped between the two
-            old.rename(place)
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            aside.rename(place)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(old, ignore_errors=True)  # another's has taken the place since: it is the newer of the two
 
 
 def write_text(path: Path, text: str) -> None:

@@ -74,7 +74,6 @@ def write_postprocessed(option: Postprocessing, source: Path, destination: Path,
 def _stand_in(source: Path, destination: Path) -> None:
     """Lets the same bytes stand at a second place: a hard link, or a copy where the file system has none."""
     with written_aside(destination) as aside:
-        aside.unlink()
         try:
             os.link(source, aside)
         except OSError:

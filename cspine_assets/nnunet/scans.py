@@ -6,13 +6,12 @@ DICOM is converted before.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import CSpineError, ModelError
-from cspine_assets.domain.files import fingerprint_file
+from cspine_assets.domain.files import fingerprint_file, folder_aside
 from cspine_assets.domain.imaging.verification import check_voxels
 from cspine_assets.domain.volume import read_volume
 from cspine_assets.nnunet.application import Application
@@ -76,13 +75,12 @@ def predict_scan(application: Application, image: Path, output: Path, *, slot: S
         CSpineError: The volume is missing, holds no picture or cannot be predicted.
     """
     check_scan(image)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".predicting-") as folder:
+    with folder_aside(output) as folder:
         cases = [PredictionCase(case_id="scan", image=image)]
-        result = _predict(application, cases, Path(folder), slot=slot, supervision=supervision)
+        result = _predict(application, cases, folder, slot=slot, supervision=supervision)
         for failure in result.failed:
             raise ModelError(f"{image} cannot be predicted: {failure.reason}. Log: {supervision.log_path}")
-        mask = mask_path(Path(folder), predictors_of(application.models)[-1], "scan")
+        mask = mask_path(folder, predictors_of(application.models)[-1], "scan")
         if application.settings.save_probabilities:
             for ending in (".npz", ".pkl"):
                 stem = output.name.removesuffix(".gz").removesuffix(".nii")

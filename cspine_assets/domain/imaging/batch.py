@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from cspine_assets.domain.housekeeping import sweep_scratch
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
 from cspine_assets.domain.imaging.outcome import Failed, Outcome
 from cspine_assets.domain.imaging.refusal import Cause
-from cspine_assets.domain.imaging.scratch import remove_stale_scratch
 from cspine_assets.domain.workers import each_in_workers
 
 EXAMS_PER_CALL: Final = 8
@@ -51,7 +51,7 @@ def each_converted(
     tasks: Sequence[ConversionTask], scratch: Path, *, workers: int = 2, exams_per_call: int = EXAMS_PER_CALL
 ) -> Iterator[Outcome]:
     """Yields an outcome for each exam as soon as it is there, in no fixed order; see ``convert_exams``."""
-    remove_stale_scratch(scratch)
+    sweep_scratch(scratch)
     # small enough that every worker has something to do, and the last one does not work alone for long
     size = max(1, min(exams_per_call, -(-len(tasks) // (2 * max(workers, 1)))))
     chunks = [tasks[start : start + size] for start in range(0, len(tasks), size)]

@@ -22,6 +22,7 @@ from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.rows import relative_to_home
+from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.volume import Geometry, Volume, read_volume, view_volume
@@ -146,8 +147,8 @@ def _read(content: bytes, mask_path: Path, exam_id: str) -> Volume:
     plain = view_volume(content)
     if plain is not None:
         return plain
-    with tempfile.TemporaryDirectory(prefix="mask-") as folder:
-        file = Path(folder) / "mask.nii"
+    with scratch_folder(Path(tempfile.gettempdir())) as folder:
+        file = folder / "mask.nii"
         file.write_bytes(content)
         try:
             volume = read_volume(file)

@@ -6,10 +6,7 @@ Add here what is true of every such folder. What is unpacked into one is the mat
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +14,8 @@ from typing import Final
 
 import psutil
 
-from cspine_assets.domain.workers import is_alive
-
-MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders in it are made by tempfile, for their owner alone
-"""Files that Linux keeps in memory."""
+from cspine_assets.domain.files import folder_aside
+from cspine_assets.domain.housekeeping import MEMORY
 
 MEMORY_SERIES_BYTES: Final = 64 << 20
 """A series may take so much of it; one of 448 x 448 x 15 takes 6 MB."""
@@ -31,10 +26,9 @@ MEMORY_FREE_BYTES: Final = 2 << 30
 
 @contextmanager
 def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """Gives a fresh folder below ``scratch`` and removes it afterwards, whatever happened."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=f"{_host_prefix()}{os.getpid()}-") as folder:
-        yield Path(folder)
+    """Gives a fresh folder below ``scratch`` and removes it afterwards; ``sweep_scratch`` does after a kill."""
+    with folder_aside(scratch / "cspine-scratch") as folder:
+        yield folder
 
 
 @contextmanager
@@ -57,25 +51,3 @@ def _has_room() -> bool:
     except OSError:
         return False
     return os.access(MEMORY, os.W_OK) and min(free, psutil.virtual_memory().available) >= MEMORY_FREE_BYTES
-
-
-def remove_stale_scratch(scratch: Path) -> int:
-    """Removes the folders of processes of this machine that were killed, and returns how many there were.
-
-    Folders of running processes stay, and so do those of other machines that share the disk. What they left in memory
-    goes too, whatever home it was for.
-    """
-    places = [folder for base in (scratch, MEMORY) for folder in base.glob(f"{_host_prefix()}*")]
-    stale = [folder for folder in places if _owner_is_gone(folder)]
-    for folder in stale:
-        shutil.rmtree(folder, ignore_errors=True)
-    return len(stale)
-
-
-def _host_prefix() -> str:
-    return f"conversion-{re.sub(r'[^A-Za-z0-9]', '_', socket.gethostname())}-"
-
-
-def _owner_is_gone(folder: Path) -> bool:
-    owner = folder.name.removeprefix(_host_prefix()).split("-")[0]
-    return owner.isdigit() and not is_alive(int(owner))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.files import fresh_folder_beside
 from cspine_assets.domain.phantom.defects import Planted, plant_defects
 from cspine_assets.domain.phantom.exam import DownloadFolders, write_exams
 from cspine_assets.domain.phantom.files import Member, write_zip
@@ -45,11 +46,6 @@ class CohortReport:
     planted: tuple[Planted, ...] = ()
 
 
-def unfinished_folder(destination: Path) -> Path:
-    """Returns where a cohort is written until it is whole; a run that was ended by force leaves it behind."""
-    return destination.parent / f".{destination.name}.unfinished"
-
-
 def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
     """Writes a synthetic cohort as the four parts of a MIDRC download, and who drew its masks beside them.
 
@@ -66,26 +62,16 @@ def write_cohort(destination: Path, settings: CohortSettings) -> CohortReport:
     """
     _refuse_used(destination)
     plan = plan_cohort(settings)
-    aside = unfinished_folder(destination)
-    if aside.exists():
-        raise CSpineError(
-            f"{aside} is there: another run is writing this cohort, or one was ended by force. "
-            "Wait for the other run, or remove that folder."
-        )
     try:
-        aside.mkdir(parents=True)
-        instances = _write_tables(aside, plan) if settings.tables_only else _write_parts(aside, plan)
-        planted = plant_defects(aside, plan.exams, settings.defects)
-        (aside / PROVENANCE_FILE).write_bytes(provenance_answer(plan))
-        if settings.archived:
-            _archive_parts(aside)
-        if destination.exists():
-            destination.rmdir()
-        aside.rename(destination)
+        with fresh_folder_beside(destination) as aside:
+            instances = _write_tables(aside, plan) if settings.tables_only else _write_parts(aside, plan)
+            planted = plant_defects(aside, plan.exams, settings.defects)
+            (aside / PROVENANCE_FILE).write_bytes(provenance_answer(plan))
+            if settings.archived:
+                _archive_parts(aside)
+            _refuse_used(destination)  # by another run that was faster
     except OSError as error:
         raise CSpineError(f"The synthetic cohort cannot be written to {destination}: {error}.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return CohortReport(
         destination=destination,
         patients=len(plan.patients),

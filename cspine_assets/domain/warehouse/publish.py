@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from cspine_assets.domain.errors import TableError
-from cspine_assets.domain.files import fingerprint_text, written_aside
+from cspine_assets.domain.files import fingerprint_text, folder_aside
 from cspine_assets.domain.lake import fingerprint_rows
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_names
 from cspine_assets.domain.tables.warehouse import Database
@@ -54,16 +54,16 @@ def publish_database(tables: Tables, destination: Path, *, keep: int = 0) -> pd.
         TableError: What was built does not hold what it should; names the table or view.
     """
     views = [view for view in VIEWS if set(view.needs) <= set(tables)]
-    with written_aside(destination) as aside:
-        aside.unlink()  # DuckDB wants to create its file itself
+    # a folder, so that the write-ahead log beside the file goes with it when this process is killed
+    with folder_aside(destination) as folder:
+        aside = folder / destination.name
         with duckdb.connect(str(aside)) as connection:
             connection.begin()  # one commit: hundreds of comments, each with its own, would take most of the time
             manifest = _build(connection, tables, views, destination)
             connection.commit()
-        # closing has folded the write-ahead log into the file; a leftover would belong to no database
-        aside.with_name(aside.name + ".wal").unlink(missing_ok=True)
         check_publication(aside, manifest, views)
         keep_standing(destination, keep=keep)
+        aside.replace(destination)
     return manifest
 
 

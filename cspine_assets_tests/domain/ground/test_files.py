@@ -48,18 +48,15 @@ def test_stopped_between_the_two_renames_the_old_folder_is_put_back(standing: Pa
     assert contents(standing) == {"case": "old"}
 
 
-def test_folders_of_other_writers_stay_and_so_does_the_only_copy(standing: Path, monkeypatch: pytest.MonkeyPatch):
-    # a process of another machine, or of a container, may have the same number
-    monkeypatch.setattr("os.getpid", lambda: 7)
-    only = standing.with_name(".old-7-dataset")
-    standing.rename(only)
+def test_two_writers_at_once_do_not_disturb_each_other_and_the_last_stays(standing: Path):
     with fresh_folder_beside(standing) as theirs:
         (theirs / "half").write_text("being written")
         with pytest.raises(ZeroDivisionError), fresh_folder_beside(standing):
             raise ZeroDivisionError
+        with fresh_folder_beside(standing) as mine:
+            (mine / "whole").write_text("mine")
         assert (theirs / "half").read_text() == "being written"
-        assert (only / "case").read_text() == "old"
-    assert (standing / "half").read_text() == "being written"
+    assert contents(standing) == {"half": "being written"}
 
 
 def test_a_new_folder_is_for_the_lab_as_every_other(standing: Path):

@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from cspine_assets.domain.errors import ConversionError
+from cspine_assets.domain import housekeeping
+from cspine_assets.domain.housekeeping import sweep_scratch
 from cspine_assets.domain.imaging import opening, scratch
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
 from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.rows import volume_row
-from cspine_assets.domain.imaging.scratch import memory_folder, remove_stale_scratch, scratch_folder
+from cspine_assets.domain.imaging.scratch import memory_folder, scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
 from cspine_assets_tests.domain.imaging.dicom_series import PATIENT, SLICES, UID, make_instances, write_series
@@ -100,26 +101,31 @@ def test_memory_is_left_alone_where_there_is_none_or_too_little(memory, monkeypa
         assert folder is None
 
 
-def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(memory, tmp_path):
-    with scratch_folder(tmp_path / "scratch") as mine, memory_folder() as in_memory:
-        gone, unnoticed = (subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) for _ in range(2))
-        gone.communicate()
-        assert unnoticed.stdout is not None
-        unnoticed.stdout.read()  # dead once this ends, and until somebody waits for it a zombie
-        while psutil.Process(unnoticed.pid).status() != psutil.STATUS_ZOMBIE:
-            pass
-        stale = [
-            place.with_name(place.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
-            for place in (mine, in_memory)
-            for process in (gone, unnoticed)
-        ]
-        for folder in stale:
-            folder.mkdir()
-        assert remove_stale_scratch(tmp_path / "scratch") == len(stale)
-        assert mine.exists()
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from cspine_assets.domain.imaging import scratch
+scratch.MEMORY, scratch.MEMORY_FREE_BYTES = Path(sys.argv[2]), 0
+with scratch.scratch_folder(Path(sys.argv[1])) as folder, scratch.memory_folder() as memory:
+    for place in (folder, memory):
+        (place / "header").write_text("as it came")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_scratch_of_killed_processes_is_removed_and_that_of_running_ones_stays(memory, monkeypatch, tmp_path):
+    monkeypatch.setattr(housekeeping, "MEMORY", memory)
+    place = tmp_path / "scratch"
+    with scratch_folder(place) as mine, memory_folder() as in_memory:
+        subprocess.run([sys.executable, "-c", KILLED, str(place), str(memory)], check=False, timeout=60)
+        left = [path for folder in (place, memory) for path in folder.iterdir() if "-1-" in path.name]
+        assert len(left) == 4  # a folder and its lock in each
+        assert set(left) <= set(sweep_scratch(place))
+        assert not any(path.exists() for path in left)
+        assert mine.stat().st_mode & 0o777 == 0o700
+        assert in_memory is not None
         assert in_memory.exists()
-        assert not any(folder.exists() for folder in stale)
-        unnoticed.wait()
+    assert list(place.iterdir()) == list(memory.iterdir()) == []
 
 
 def test_a_full_disk_is_no_damaged_archive(monkeypatch, tmp_path):
