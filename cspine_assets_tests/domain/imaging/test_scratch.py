@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain import housekeeping
+from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.housekeeping import sweep_scratch
 from cspine_assets.domain.imaging import opening, scratch
 from cspine_assets.domain.imaging.conversion import ConversionTask, convert_together
