@@ -34,7 +34,7 @@ def sweep_home(home: Home) -> list[Path]:
     """Removes what was being written when its writer was killed, wherever in the home; what is being written stays.
 
     Every folder of the home is looked into but Dagster's storage, so that no kind of file can be forgotten. 10,000
-    patients cost 0.3 s of CPU.
+    patients cost 0.15 s of CPU.
 
     Returns:
         The removed files and folders; none where nothing was left.
