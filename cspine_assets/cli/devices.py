@@ -22,11 +22,14 @@ def devices(home: HomeOption = None) -> None:
     from cspine_assets.defs.resources import Study
     from cspine_assets.domain.home import Home, home_root
     from cspine_assets.nnunet.devices import slot_states
+    from cspine_assets.nnunet.gpus import report_gpus
     from cspine_assets.nnunet.training import running_trainings
 
     console = Console()
     study = Study(Home(home_root(home)))
     console.print(places_table(slot_states(study.home.leases, study.slots)))
+    report = report_gpus()
+    console.print(report.sentence, style="bold yellow" if report.is_unused else None, highlight=False, markup=False)
     trainings = running_trainings(study.nnunet_folders)
     if trainings:
         console.print(trainings_table(trainings))

@@ -63,7 +63,7 @@ def doctor(
         look_at_memory,
         lambda: look_at_disk(root),
         look_at_torch,
-        look_at_gpu,
+        lambda: look_at_gpu(root),
         look_at_dcm2niix,
         lambda: look_at_home(root),
         lambda: look_at_source(source or _source_of(root)),
@@ -137,16 +137,26 @@ def look_at_torch() -> Finding:
         return Finding("torch", Verdict.MISSING, "not installed", "Run `make setup`.")
 
 
-def look_at_gpu() -> Finding:
-    """Looks at the devices that trainings will run on."""
-    from cspine_assets.nnunet.devices import training_slots
+def look_at_gpu(root: Path) -> Finding:
+    """Looks at the devices that trainings will run on, as torch itself sees them.
 
+    A GPU that lies idle is a note for the demo, and missing for a home of the full study.
+    """
+    from cspine_assets.domain.home import Home
+    from cspine_assets.nnunet.devices import training_slots
+    from cspine_assets.nnunet.gpus import report_gpus
+
+    report = report_gpus()
     slots = training_slots()
     found = f"{len(slots)} x {slots[0].device}"
-    if slots[0].device == "cpu":
-        remedy = "Enough for the demo; full training takes 28-45 GPU hours a fold: use a machine with an NVIDIA GPU."
-        return Finding("training slots", Verdict.NOTE, found, remedy)
-    return Finding("training slots", Verdict.GOOD, found)
+    settings = Home(root).read_settings()
+    if report.is_unused:
+        verdict = Verdict.MISSING if settings and settings.profile == "full" else Verdict.NOTE
+        return Finding("training slots", verdict, f"{found}: {report.problem}", report.remedy)
+    if report.gpus:
+        return Finding("training slots", Verdict.GOOD, f"{found}: {report.sentence}")
+    remedy = f"{report.remedy} Enough for the demo; full training takes 28-45 GPU hours a fold.".strip()
+    return Finding("training slots", Verdict.NOTE, f"{found}: {report.problem}", remedy)
 
 
 def look_at_dcm2niix() -> Finding:

@@ -6,24 +6,21 @@ What a training does with its device belongs in ``training``.
 
 from __future__ import annotations
 
-import csv
 import os
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.machine import usable_cores
+from cspine_assets.nnunet.gpus import MPS_ENV, UsableGpu, report_gpus
 from cspine_assets.nnunet.holds import HeldError, Holder, held, read_holder
 
-Device = Literal["cpu", "cuda"]
+Device = Literal["cpu", "cuda", "mps"]
 
 CPU_TRAININGS = 2
 """Each fills one core and about 600 MB; more of them would slow each other down on a usual workstation."""
@@ -50,6 +47,7 @@ class Slot:
         env: What a child needs in its environment to see just this device.
         name: The device, such as ``cuda:0``; several places may share one.
         share: Counts the places on one device from 0.
+        identity: Of a GPU, the same whatever the environment calls it; empty where only the name is known.
     """
 
     number: int
@@ -57,24 +55,12 @@ class Slot:
     env: dict[str, str]
     name: str = ""
     share: int = 0
+    identity: str = ""
 
     @property
     def place(self) -> str:
         """The device and the place on it, fit for a file name."""
-        return f"{self.name or f'{self.device}:{self.number}'}-{self.share}".replace(":", "-").replace("/", "-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """A GPU that torch could use.
-
-    Attributes:
-        name: As ``CUDA_VISIBLE_DEVICES`` names it: a number, a UUID or a MIG instance.
-        memory_mb: Of the whole GPU, or None where nobody tells.
-    """
-
-    name: str
-    memory_mb: float | None
+        return _place(self.name or f"{self.device}:{self.number}", self.share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +77,7 @@ def training_slots(
     slots_per_device: int | None = None,
     asked_mb: float = DEFAULT_ASKED_MB,
 ) -> tuple[Slot, ...]:
-    """The places for trainings: those of each CUDA device that this torch can use; without any, on the CPU.
+    """The places for trainings: those of each GPU that torch can use; without any, on the CPU.
 
     Args:
         devices: Names to take instead of what is found, such as ``cuda:1`` or ``cpu:0``. One that does not
@@ -101,40 +87,57 @@ def training_slots(
         asked_mb: GPU memory that one training asks for.
 
     Raises:
-        ModelError: A name is not of the form ``cpu:N`` or ``cuda:N``.
+        ModelError: A name is not of the form ``cpu:N``, ``cuda:N`` or ``mps:0``.
     """
-    found = _cuda_devices()
+    found = _named_gpus(devices)
     if devices is not None:
-        memory = {f"cuda:{gpu.name}": gpu.memory_mb for gpu in found}
-        names = {name: memory.get(name) for name in devices}
-    elif found:
-        names = {f"cuda:{gpu.name}": gpu.memory_mb for gpu in found}
+        names = list(dict.fromkeys("mps:0" if name == "mps" else name for name in devices))
     else:
-        names = {f"cpu:{n}": None for n in range(min(CPU_TRAININGS, _cores()))}
+        names = list(found) or [f"cpu:{n}" for n in range(min(CPU_TRAININGS, _cores()))]
+    gpus = {name: found.get(name) or _stated(name) for name in names}
     shares = {
-        name: slots_per_device or _slots_of(name, memory_mb, asked_mb, devices=len(names))
-        for name, memory_mb in names.items()
+        name: slots_per_device or _slots_of(gpu.memory_mb if gpu else None, asked_mb, devices=len(names))
+        for name, gpu in gpus.items()
     }
     # the first place of every device before the second of any: trainings spread before they share
     places = sorted((share, position, name) for position, name in enumerate(names) for share in range(shares[name]))
-    return tuple(_slot(number, name, share) for number, (share, _, name) in enumerate(places))
+    return tuple(_slot(number, name, gpus[name], share) for number, (share, _, name) in enumerate(places))
 
 
-def _slots_of(name: str, memory_mb: float | None, asked_mb: float, *, devices: int) -> int:
-    if not name.startswith("cuda:") or memory_mb is None:
+def _named_gpus(devices: Sequence[str] | None) -> dict[str, UsableGpu]:
+    """Returns the GPUs that torch can use, by name; torch is not asked where the CPU alone is wanted."""
+    if devices is not None and all(name.startswith("cpu:") for name in devices):
+        return {}
+    return {gpu.name: gpu for gpu in report_gpus().gpus}
+
+
+def _stated(name: str) -> UsableGpu | None:
+    """Returns a GPU as its name states it, though torch did not find it; None for the CPU."""
+    kind, _, which = name.partition(":")
+    if kind == "cpu" and which:
+        return None
+    if kind == "cuda" and which:
+        env = {report_gpus().variable: which}
+        return UsableGpu(name=name, kind="cuda", env=env, identity=name, model="", memory_mb=None)
+    if name == "mps:0":
+        return UsableGpu(name=name, kind="mps", env=MPS_ENV, identity=name, model="", memory_mb=None)
+    raise ModelError(
+        f"expected a device like cuda:0, mps:0 or cpu:0, got '{name}'. Correct it with `cspine training devices=NAME`."
+    )
+
+
+def _slots_of(memory_mb: float | None, asked_mb: float, *, devices: int) -> int:
+    if memory_mb is None:
         return 1
     by_memory = int(memory_mb * USABLE_MEMORY // asked_mb)
     by_cores = _cores() // (CORES_PER_TRAINING * devices)
     return max(1, min(by_memory, by_cores))
 
 
-def _slot(number: int, name: str, share: int) -> Slot:
-    kind, _, which = name.partition(":")
-    if kind == "cuda" and which:
-        return Slot(number=number, device="cuda", env={"CUDA_VISIBLE_DEVICES": which}, name=name, share=share)
-    if kind == "cpu" and which:
+def _slot(number: int, name: str, gpu: UsableGpu | None, share: int) -> Slot:
+    if gpu is None:
         return Slot(number=number, device="cpu", env={}, name=name, share=share)
-    raise ModelError(f"expected a device like cuda:0 or cpu:0, got '{name}'. Mend it with `cspine training --device`.")
+    return Slot(number=number, device=gpu.kind, env=gpu.env, name=name, share=share, identity=gpu.identity)
 
 
 @contextmanager
@@ -189,40 +192,18 @@ def machine_leases() -> Path:
 
 
 def _lock_file(folder: Path, slot: Slot) -> Path:
-    if slot.device != "cuda":
+    if slot.device == "cpu":
         return folder / f"{slot.place}.lock"
     shared = machine_leases()
     if not shared.is_dir():
         shared.mkdir(exist_ok=True)
         shared.chmod(0o777)  # whatever this user's mask is, others lease there too
-    return shared / f"{slot.place}.lock"
+    return shared / f"{_place(slot.identity or slot.name, slot.share)}.lock"
+
+
+def _place(name: str, share: int) -> str:
+    return f"{name}-{share}".replace(":", "-").replace("/", "-")
 
 
 def _cores() -> int:
     return usable_cores()
-
-
-def _cuda_devices() -> list[Gpu]:
-    """GPUs as ``CUDA_VISIBLE_DEVICES`` names them, without loading torch into this process."""
-    if version("torch").endswith("+cpu"):
-        return []
-    memory = _memory_by_name()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [Gpu(name=name, memory_mb=memory_mb) for name, memory_mb in memory.items() if name.isdigit()]
-    names = [name for name in (part.strip() for part in visible.split(",")) if name not in ("", "-1")]
-    return [Gpu(name=name, memory_mb=memory.get(name)) for name in names]
-
-
-def _memory_by_name() -> dict[str, float | None]:
-    """Memory in MB of every GPU, under its number and its UUID; the driver says N/A where it does not know."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return {}
-    query = ["--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
-    asked = subprocess.run([tool, *query], capture_output=True, text=True, check=False)
-    memory: dict[str, float | None] = {}
-    for row in csv.reader(asked.stdout.splitlines(), skipinitialspace=True):
-        if len(row) == 3 and row[0].isdigit():
-            memory[row[0]] = memory[row[1]] = float(row[2]) if row[2].isdigit() else None
-    return memory

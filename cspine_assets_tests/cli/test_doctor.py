@@ -9,6 +9,8 @@ import pytest
 
 from cspine_assets.cli import doctor
 from cspine_assets.cli.doctor import Verdict
+from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets_tests.nnunet.machines import FIRST
 
 
 def test_too_little_disk_is_missing_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -42,6 +44,28 @@ def test_a_missing_torch_says_how_to_get_it(monkeypatch):
     finding = doctor.look_at_torch()
     assert finding.verdict is Verdict.MISSING
     assert "make setup" in finding.remedy
+
+
+@pytest.mark.parametrize(("profile", "verdict"), [("demo", Verdict.NOTE), ("full", Verdict.MISSING)])
+def test_a_gpu_that_torch_cannot_use_is_told_with_the_remedy(machine, tmp_path: Path, profile, verdict):
+    machine.nvidia(FIRST)
+    machine.torch(cuda=None, version="2.13.0+cpu")
+    assert doctor.look_at_gpu(tmp_path).verdict is Verdict.NOTE
+    Home(tmp_path).open(HomeSettings(profile, "/nowhere"))
+    finding = doctor.look_at_gpu(tmp_path)
+    assert finding.verdict is verdict
+    assert "NVIDIA A100-SXM4-80GB cannot be used: torch 2.13.0+cpu (CPU build)" in finding.found
+    assert "Install a torch for CUDA 13" in finding.remedy
+
+
+def test_gpus_that_torch_uses_are_good_and_none_is_a_note(machine, tmp_path: Path):
+    machine.torch(cuda=None)
+    assert doctor.look_at_gpu(tmp_path).verdict is Verdict.NOTE
+    machine.nvidia(FIRST)
+    machine.torch(FIRST)
+    finding = doctor.look_at_gpu(tmp_path)
+    assert finding.verdict is Verdict.GOOD
+    assert "cuda: NVIDIA A100-SXM4-80GB; torch 2.13.0 (CUDA 13.0)" in finding.found
 
 
 def test_a_download_that_is_none_is_named(tmp_path: Path):

@@ -18,6 +18,7 @@ from cspine_assets.nnunet.holds import held
 from cspine_assets.nnunet.profiles import PROFILES, Configuration
 from cspine_assets.nnunet.settings import TrainingSettings, read_settings
 from cspine_assets.nnunet.training import LOCK
+from cspine_assets_tests.nnunet.machines import FIRST
 
 
 @pytest.fixture
@@ -108,6 +109,18 @@ def test_devices_shows_who_holds_what_and_how_far_it_is(cspine, home):
     assert "28 h 0 min" in said
     _, said = cspine("devices", "--home", str(home.root))
     assert "12 of 1000" not in said
+
+
+def test_devices_says_why_a_gpu_is_not_used(cspine, home, machine):
+    machine.nvidia(FIRST, driver="535.183.01")
+    machine.torch(FIRST, error="The NVIDIA driver on your system is too old (found version 12020).")
+    home.open(HomeSettings("demo", "/nowhere"))
+    status, said = cspine("devices", "--home", str(home.root))
+    said = " ".join(said.split())
+    assert status == 0
+    assert "cpu:0" in said
+    assert "the NVIDIA driver 535.183.01 is too old" in said
+    assert "install a torch for CUDA 12" in said
 
 
 def test_bars_come_and_go_with_the_trainings(home):

@@ -8,6 +8,7 @@ import pytest
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet import devices
 from cspine_assets.nnunet.devices import Slot, leased_slot, slot_states, training_slots
+from cspine_assets_tests.nnunet.machines import FIRST, SECOND
 
 TWO = tuple(Slot(number=number, device="cpu", env={}) for number in range(2))
 
@@ -47,31 +48,19 @@ def test_a_waiting_thread_gets_the_slot_that_becomes_free(tmp_path):
     assert got == [0]
 
 
-def test_a_torch_for_the_cpu_has_one_slot_per_core_two_at_most(monkeypatch):
-    monkeypatch.setattr(devices, "version", lambda _: "2.13.0+cpu")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
+def test_the_cpu_has_one_slot_per_core_two_at_most(machine, monkeypatch):
+    machine.torch(cuda=None)
+    monkeypatch.setattr(devices, "_cores", lambda: 8)
     assert [slot.device for slot in training_slots()] == ["cpu", "cpu"]
-    monkeypatch.setattr(devices, "usable_cores", lambda: 1)
+    monkeypatch.setattr(devices, "_cores", lambda: 1)
     assert len(training_slots()) == 1
 
 
-def test_each_visible_gpu_is_a_slot_that_shows_itself_alone(monkeypatch):
-    monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
-    monkeypatch.setattr(devices, "_memory_by_name", dict)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, MIG-5f")
-    assert [slot.env for slot in training_slots()] == [
-        {"CUDA_VISIBLE_DEVICES": "2"},
-        {"CUDA_VISIBLE_DEVICES": "MIG-5f"},
-    ]
-
-
 @pytest.fixture
-def two_gpus_of_80_gb(monkeypatch):
-    monkeypatch.setattr(devices, "version", lambda _: "2.13.0")
-    monkeypatch.setattr(devices, "_memory_by_name", lambda: {"0": 81_559.0, "1": 81_559.0})
-    monkeypatch.setattr(devices, "usable_cores", lambda: 64)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+def two_gpus_of_80_gb(machine, monkeypatch):
+    machine.nvidia(FIRST, SECOND)
+    machine.torch(FIRST, SECOND, memory_mb=81_559)
+    monkeypatch.setattr(devices, "_cores", lambda: 64)
 
 
 def test_a_large_gpu_has_as_many_places_as_its_memory_feeds(two_gpus_of_80_gb):
@@ -82,9 +71,9 @@ def test_a_large_gpu_has_as_many_places_as_its_memory_feeds(two_gpus_of_80_gb):
 
 
 def test_cores_bound_the_places_on_a_gpu(two_gpus_of_80_gb, monkeypatch):
-    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
+    monkeypatch.setattr(devices, "_cores", lambda: 8)
     assert len(training_slots(asked_mb=11_000)) == 4
-    monkeypatch.setattr(devices, "usable_cores", lambda: 1)
+    monkeypatch.setattr(devices, "_cores", lambda: 1)
     assert len(training_slots(asked_mb=11_000)) == 2
 
 
@@ -93,7 +82,18 @@ def test_a_persons_word_on_places_stands_above_memory(two_gpus_of_80_gb):
     assert [slot.name for slot in training_slots(devices=("cuda:1",), slots_per_device=2)] == ["cuda:1"] * 2
 
 
-@pytest.mark.parametrize("name", ["cuda", "gpu:0", "cpu:"])
+def test_a_gpu_is_leased_once_whatever_each_caller_calls_it(two_gpus_of_80_gb, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    (_, second) = training_slots(slots_per_device=1)
+    with leased_slot(tmp_path / "one home", [second]):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", SECOND)
+        (same,) = training_slots(slots_per_device=1)
+        assert same.name != second.name
+        with pytest.raises(ModelError, match="no free"), leased_slot(tmp_path / "other home", [same], timeout_s=0):
+            pass
+
+
+@pytest.mark.parametrize("name", ["cuda", "gpu:0", "cpu:", "mps:1"])
 def test_a_device_that_cannot_be_is_named(name):
     with pytest.raises(ModelError, match="expected a device like cuda:0"):
         training_slots(devices=(name,))

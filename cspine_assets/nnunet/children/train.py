@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
 from cspine_assets.nnunet.children import entry
 from cspine_assets.nnunet.children.pools import nnunet_pools
@@ -120,8 +121,11 @@ def _device(name: str) -> torch.device:
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
-        msg = "device cuda was asked for and torch sees none: install a torch built for CUDA, or choose cpu"
-        raise RuntimeError(msg)
+        msg = "expected a GPU for device cuda, torch finds none; `cspine doctor` shows why"
+        raise ModelError(msg)
+    if name == "mps" and not torch.backends.mps.is_available():
+        msg = "expected an Apple GPU for device mps, torch finds none; `cspine doctor` shows why"
+        raise ModelError(msg)
     return torch.device(name)
 
 
