@@ -91,12 +91,14 @@ def _check_out(scan: Path, out: Path, *, many: bool) -> None:
 
 def _predict_one(study: Study, applied: Application, scan: Path, out: Path, console: Console) -> None:
     import shutil
+    import time
 
     from cspine_assets.domain.anatomy import LABELS
     from cspine_assets.domain.housekeeping import sweep_scratch
     from cspine_assets.domain.imaging.scratch import scratch_folder
     from cspine_assets.domain.volume import read_mask, write_mask
     from cspine_assets.nnunet.messages import described_message
+    from cspine_assets.nnunet.pace import duration
     from cspine_assets.nnunet.scans import predict_scan
 
     sweep_scratch(study.home.scratch)
@@ -104,8 +106,11 @@ def _predict_one(study: Study, applied: Application, scan: Path, out: Path, cons
         volume = _as_nifti(scan, folder)
         raw = folder / "mask.nii.gz"
         with _leased(study) as slot, console.status("loading the models") as status:
+            _name_device(slot, console)
+            began = time.monotonic()
             supervision = _supervision(study, slot, lambda message: status.update(described_message(message)))
             predict_scan(applied, volume, raw, slot=slot, supervision=supervision)
+            console.print(f"{duration(time.monotonic() - began)} on {slot.name}", highlight=False)
         mask = read_mask(raw)
         write_mask(out, mask.array.astype("uint8"), like=volume)
         for kept in (raw.with_name("mask.npz"), raw.with_name("mask.pkl")):
@@ -130,6 +135,7 @@ def _predict_folder(study: Study, applied: Application, scans: Path, out: Path, 
 
     pace = Pace(len(scans_in(scans)), "scans done")
     with _leased(study) as slot, console.status("reading the scans") as status:
+        _name_device(slot, console)
 
         def listen(message: ChildMessage) -> None:
             status.update(escape(described_message(message)))
@@ -190,6 +196,14 @@ def _leased(study: Study) -> AbstractContextManager[Slot]:
     from cspine_assets.nnunet.devices import leased_slot
 
     return leased_slot(study.home.leases, study.slots, what="prediction of scans")
+
+
+def _name_device(slot: Slot, console: Console) -> None:
+    """Prints the device that is used and, where it is the CPU, why."""
+    from cspine_assets.nnunet.gpus import report_gpus
+
+    why = f" {report_gpus().sentence}" if slot.device == "cpu" and report_gpus().problem else ""
+    console.print(f"Predicting on {slot.name}.{why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _supervision(study: Study, slot: Slot, listen: Callable[[ChildMessage], None]) -> Supervision:

@@ -28,8 +28,9 @@ MEANINGS = {
     "compile": "whether torch compiles the network",
     "export_validation_probabilities": "keep the softmax of the validation cases (--npz)",
     "heartbeat_timeout_s": "a training that is silent for longer is taken for hung",
-    "devices": "cuda:0,cuda:1 or cpu:0,cpu:1: these and no others",
+    "devices": "cuda:0,cuda:1, mps:0 or cpu:0,cpu:1: these and no others",
     "slots_per_device": "trainings at once on one device; else as many as its memory and the cores can feed",
+    "allow_cpu": "true: the published profile may train on a CPU, which takes months; the demo's always may",
 }
 
 
@@ -117,6 +118,7 @@ def _in_force(settings: TrainingSettings, profile: Profile) -> dict[str, str]:
         "export_validation_probabilities": str(applied.export_validation_probabilities),
         "heartbeat_timeout_s": f"{settings.silence_s:g}",
         "devices": ",".join(devices),
+        "allow_cpu": str(applied.allow_cpu),
         "slots_per_device": _each(sum(slot.device == device for slot in slots) for device in devices),
     }
 

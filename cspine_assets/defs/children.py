@@ -9,6 +9,7 @@ import dagster as dg
 
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.machine import usable_cores
+from cspine_assets.nnunet.gpus import report_gpus
 from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Note, seconds_left
 from cspine_assets.nnunet.pace import duration
 
@@ -30,6 +31,13 @@ def augmentation_worker_count(study: Study) -> int:
     if study.profile.augmentation_workers is not None:
         return study.profile.augmentation_workers
     return max(1, min(MOST_AUGMENTATION_WORKERS, usable_cores() // len(study.slots)))
+
+
+def log_unused_gpu(context: dg.AssetExecutionContext) -> None:
+    """Warns in the run's log where a GPU is there and cannot be used, with what to do."""
+    report = report_gpus()
+    if report.is_unused:
+        context.log.warning(report.sentence)
 
 
 def log_listener(context: dg.AssetExecutionContext) -> Callable[[ChildMessage], None]:

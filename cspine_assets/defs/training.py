@@ -10,7 +10,7 @@ from functools import partial
 import dagster as dg
 import pandas as pd
 
-from cspine_assets.defs.children import augmentation_worker_count, log_listener, worker_count
+from cspine_assets.defs.children import augmentation_worker_count, log_listener, log_unused_gpu, worker_count
 from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
@@ -23,6 +23,7 @@ from cspine_assets.domain.tables.nnunet import Plans, TrainedFolds, TrainingLog
 from cspine_assets.nnunet import dataset, plans, training
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.fold_folder import read_record, read_stamp
+from cspine_assets.nnunet.gpus import report_gpus
 from cspine_assets.nnunet.messages import EpochFinished
 from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import Configuration
@@ -40,6 +41,7 @@ class TrainingConfig(dg.Config):
         compile: Whether torch compiles the network.
         export_validation_probabilities: Keep the softmax of the validation cases.
         heartbeat_timeout_s: A training that is silent for longer is taken for hung.
+        allow_cpu: The published profile may train on a CPU, which takes months.
     """
 
     seed: int | None = None
@@ -50,6 +52,7 @@ class TrainingConfig(dg.Config):
     compile: bool | None = None
     export_validation_probabilities: bool | None = None
     heartbeat_timeout_s: float | None = None
+    allow_cpu: bool | None = None
 
 
 def _chosen_training(study: Study, key: str | None) -> str:
@@ -96,6 +99,7 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "epochs": model.epochs,
         "epochs_trained_now": model.epochs_trained,
         "device": model.record.device,
+        "gpus": report_gpus().sentence,
         "split_sha256": split,
         "curve": dg.MetadataValue.md(_curve(model.record.epochs, title=f"{configuration}, fold {fold}")),
         **{f"validation_dice_{structure}": value for structure, value in dice.items()},
@@ -118,6 +122,7 @@ def _train(
             f"{folders.preprocessed}: expected plans and preprocessed data, found none. Materialize nnunet/plans."
         )
     what = f"training of {configuration} fold {fold}"
+    log_unused_gpu(context)
     return training.train_fold(
         folders,
         standing,

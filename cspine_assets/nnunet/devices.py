@@ -6,7 +6,6 @@ What a training does with its device belongs in ``training``.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence

@@ -93,11 +93,19 @@ def is_validated(fold_folder: Path, *, probabilities: bool) -> bool:
     return summary.is_file() and (not probabilities or any(summary.parent.glob("*.npz")))
 
 
+def is_up_to_date(fold_folder: Path, stamp: ModelStamp, *, probabilities: bool = False) -> bool:
+    """Whether the folder holds this very training, trained and validated to its end; changes nothing."""
+    standing = read_stamp(fold_folder)
+    if standing is None or standing.fingerprint != stamp.fingerprint:
+        return False
+    return is_complete(fold_folder) and is_validated(fold_folder, probabilities=probabilities)
+
+
 def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp, *, probabilities: bool = False) -> bool:
     """Make the folder ready for this training; True if there is nothing left to train and to validate."""
     standing = read_stamp(fold_folder)
     if standing is not None and standing.fingerprint == stamp.fingerprint:
-        return is_complete(fold_folder) and is_validated(fold_folder, probabilities=probabilities)
+        return is_up_to_date(fold_folder, stamp, probabilities=probabilities)
     if fold_folder.exists():
         _move_aside(fold_folder)
     fold_folder.mkdir(parents=True)

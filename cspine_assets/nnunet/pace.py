@@ -57,3 +57,11 @@ def duration(seconds: float) -> str:
     if minutes < 2:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def long_duration(seconds: float) -> str:
+    """A duration that may be months: ``5 h 10 min``, ``12 days``, ``2.5 years``."""
+    days = seconds / 86400
+    if days < 2:
+        return duration(seconds)
+    return f"{days:.0f} days" if days < 730 else f"{days / 365:.1f} years"

@@ -129,6 +129,7 @@ class Profile(Frozen):
         workers: Processes of nnU-Net's own steps; None: as many as suit the machine.
         compile: Whether torch compiles the network; None: nnU-Net's own choice.
         export_validation_probabilities: Keep the softmax of the validation cases (``--npz``).
+        allow_cpu: The published profile may train on a CPU, which takes months.
     """
 
     name: Literal["full", "demo"]
@@ -144,6 +145,7 @@ class Profile(Frozen):
     workers: int | None = None
     compile: bool | None = None
     export_validation_probabilities: bool = False
+    allow_cpu: bool = False
 
     @property
     def plans_identifier(self) -> str:

@@ -44,6 +44,7 @@ class TrainingSettings(Frozen):
         heartbeat_timeout_s: A training that is silent for longer is taken for hung, and tried again with fewer workers.
         devices: Names such as ``cuda:1`` or ``cpu:0`` instead of all that are found.
         slots_per_device: Trainings at once on one device.
+        allow_cpu: The published profile may train on a CPU, which takes months; the demo's always may.
     """
 
     planner: str = PLANNER
@@ -58,6 +59,7 @@ class TrainingSettings(Frozen):
     heartbeat_timeout_s: Annotated[float, Field(gt=0)] | None = None
     devices: tuple[str, ...] | None = None
     slots_per_device: Positive | None = None
+    allow_cpu: bool = False
 
     @field_validator("planner")
     @classmethod
@@ -83,6 +85,7 @@ class TrainingSettings(Frozen):
                 "planner": self.planner,
                 "trainer": trainer,
                 "export_validation_probabilities": self.export_validation_probabilities,
+                "allow_cpu": self.allow_cpu,
                 "recipes": {
                     name: standing.model_copy(update=_given(recipe)) for name, standing in profile.recipes.items()
                 },

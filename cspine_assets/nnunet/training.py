@@ -19,12 +19,14 @@ from typing import Final, Literal
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.nnunet.cpu_training import require_consent
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
 from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
     ModelStamp,
     TrainingRecord,
+    is_up_to_date,
     model_folder,
     prepare_fold_folder,
     read_record,
@@ -142,6 +144,7 @@ def train_fold(
 
     Raises:
         HeldError: Somebody else is training this fold at this moment.
+        NoConsentError: It would train with the published profile on a CPU, and ``allow_cpu`` is not set.
         ModelError: There is no such fold, or the child failed.
     """
     began = time.monotonic()
@@ -152,8 +155,14 @@ def train_fold(
         dataset=plans.folder.name, configuration=configuration, fold=fold, profile=profile, device="cpu"
     )
     with held(folder / LOCK.format(fold), f"training of {configuration} fold {fold}") as hold:
-        up_to_date = prepare_fold_folder(fold_folder, stamp, probabilities=profile.export_validation_probabilities)
-        outcome = None if up_to_date else _trained(request, folders, lease, crew, _telling(hold, supervision))
+        up_to_date = is_up_to_date(fold_folder, stamp, probabilities=profile.export_validation_probabilities)
+
+        def begin(asked: TrainRequest, supervision: Supervision) -> None:
+            # first the question: a training that is refused must not move the model before it away
+            require_consent(asked, folders, data=plans.fingerprint, supervision=supervision)
+            prepare_fold_folder(fold_folder, stamp)
+
+        outcome = None if up_to_date else _trained(request, folders, lease, crew, _telling(hold, supervision), begin)
         record = read_record(fold_folder)
         return TrainedFold(
             configuration=configuration,
@@ -179,6 +188,7 @@ def _trained(
     lease: Callable[[], AbstractContextManager[Slot]],
     crew: Crew,
     telling: Callable[[Slot], Supervision],
+    begin: Callable[[TrainRequest, Supervision], None],
 ) -> TrainingOutcome:
     """Run the child on a leased device; when its workers die, again with fewer."""
     if request.profile.trainer is not None:
@@ -186,6 +196,7 @@ def _trained(
     with lease() as slot:
         asked = request.model_copy(update={"device": slot.device, "device_name": slot.name or slot.device})
         supervision = telling(slot)
+        begin(asked, supervision)
 
         def run(augmentation_workers: int | None) -> TrainingOutcome:
             environment = child_environment(

@@ -51,7 +51,7 @@ def train(request: TrainRequest, emit: entry.Emit) -> TrainingOutcome:
     torch.set_num_threads(1)
     if request.device == "cuda":
         torch.backends.cudnn.benchmark = True
-    trainer = _trainer(request, emit)
+    trainer = new_trainer(request, emit)
     folder = Path(trainer.output_folder)
     resumed_from, checkpoint = most_advanced(folder, emit)
     require_free_disk(folder, _disk_need(trainer))
@@ -79,7 +79,8 @@ def _name(request: TrainRequest) -> str:
     return f"{request.configuration} fold {request.fold}"
 
 
-def _trainer(request: TrainRequest, emit: entry.Emit) -> SupervisedTrainer:
+def new_trainer(request: TrainRequest, emit: entry.Emit) -> SupervisedTrainer:
+    """Return the request's trainer with its network, before its first epoch."""
     from cspine_assets.nnunet.children.trainer import trainer_class
 
     own = None
