@@ -11,6 +11,9 @@ import typer
 from cspine_assets.cli.options import HomeOption
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cspine_assets.defs.resources import Study
     from cspine_assets.domain.home import Home, HomeSettings
 
 
@@ -49,12 +52,14 @@ def materialize(
     from rich.console import Console
 
     from cspine_assets.cli.study import make_study, show_lights, study_display
+    from cspine_assets.defs.resources import Study
     from cspine_assets.defs.writer import sole_writer
     from cspine_assets.domain.home import Home, home_root
 
     console = Console()
     study_home = Home(home_root(home))
     settings = _settings(study_home, source, provenance, splits, preset, profile)
+    _warn_of_cpu(Study(study_home), settings, console)
     with sole_writer(study_home), study_display(study_home, console) as display:
         study_home.open(settings)
         make_study(study_home, display, schemas=only, force=force)
@@ -64,6 +69,19 @@ def materialize(
     if any(report.failures for report in display.reports):
         console.print("The study is complete but for these. Remove the cause and call the same command again.")
         raise typer.Exit(1)
+
+
+def _warn_of_cpu(study: Study, settings: HomeSettings, console: Console) -> None:
+    """Prints, hours before the first training, that a published one will be refused on a CPU."""
+    from cspine_assets.nnunet.cpu_training import CONSENT
+    from cspine_assets.nnunet.gpus import report_gpus
+
+    choices = study.training
+    if settings.profile != "full" or choices.allow_cpu or any(slot.device != "cpu" for slot in choices.slots()):
+        return
+    why = f" {report_gpus().sentence}" if report_gpus().problem else ""
+    text = f"Trainings would run on the CPU and will be refused.{why} To allow them: `{CONSENT}`."
+    console.print(text, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _settings(

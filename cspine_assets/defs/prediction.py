@@ -222,6 +222,7 @@ class _Work:
         label = "-".join(str(fold) for fold in self.folds)
         what = f"prediction of {self.set_name} by folds {label}"
         with leased_slot(home.leases, self.study.slots, what=what) as slot:
+            listen(Note(text=f"predicting on {slot.name}"))
             return predict_cases(
                 models,
                 cases,

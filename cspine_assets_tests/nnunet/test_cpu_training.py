@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cspine_assets.nnunet.cpu_training import NoConsentError
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.pace import long_duration
 from cspine_assets_tests.nnunet.tiny import TINY, train
@@ -28,10 +29,14 @@ def test_a_published_training_on_a_cpu_is_refused_with_its_time_measured_once(pl
     assert not list((tmp_path / "results").rglob("fold_*")), "a refused training changes nothing"
 
 
-def test_an_allowed_training_begins(planned_study, tmp_path, machine):
+def test_an_allowed_training_begins_and_a_refused_one_leaves_its_model_alone(planned_study, tmp_path, machine):
     allowed = PUBLISHED.model_copy(update={"allow_cpu": True})
     study = replace(planned_study, profile=allowed)
-    assert train(study, results=tmp_path / "results", profile=allowed).epochs_trained == 2
+    trained = train(study, results=tmp_path / "results", profile=allowed)
+    assert trained.epochs_trained == 2
+    with pytest.raises(NoConsentError):
+        train(study, results=tmp_path / "results", profile=PUBLISHED.model_copy(update={"seed": 7}))
+    assert (trained.fold_folder / FINAL_CHECKPOINT).is_file()
 
 
 @pytest.mark.parametrize(
