@@ -19,6 +19,24 @@ HomeOption = Annotated[
     ),
 ]
 
+PortOption = Annotated[int, typer.Option(help="Port on 127.0.0.1.")]
+AllowHostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        help="Another name, NAME or NAME:PORT, under which a browser reaches the page: of a proxy or a forwarded port. "
+        "Can be given several times.",
+        show_default=False,
+    ),
+]
+TokenOption = Annotated[
+    bool,
+    typer.Option(
+        "--token/--no-token",
+        help="Ask for the token in the printed address. Without it, every user of this machine can use the page.",
+    ),
+]
+
 DisableTtaOption = Annotated[
     bool | None,
     typer.Option(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -18,7 +19,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from cspine_assets.cli.family import MARK, dismiss_warden, end_family, start_warden
-from cspine_assets.cli.supervise import hold
+from cspine_assets.cli.page_lock import hold
 
 GRACE_SECONDS = 10.0
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -43,13 +44,15 @@ class Program:
 class _Kept:
     """One program, its present process and its log."""
 
-    def __init__(self, program: Program, environment: Mapping[str, str], mark: str, logs: Path) -> None:
+    def __init__(self, program: Program, environment: Mapping[str, str], mark: str, logs: Path, *, echo: bool) -> None:
         self.program = program
         self.mark = f"{mark}/{program.name}"
         self.process: subprocess.Popen[str] | None = None
         self.pause_s = FIRST_PAUSE_S
         self._environment = {**environment, MARK: self.mark}
         self._log = rotating_log(logs / f"{program.name}.log")
+        if echo:
+            self._log.addHandler(_terminal(program.name))
         self._started = self._next = 0.0
 
     def start_if_due(self) -> bool:
@@ -97,6 +100,13 @@ def rotating_log(path: Path, *, size_bytes: int = LOG_BYTES, older: int = LOG_FI
     return logger
 
 
+def _terminal(name: str) -> logging.Handler:
+    """Returns what prints the lines of a program, each behind its name."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter(f"{name}: %(message)s"))
+    return handler
+
+
 def keep_alive(
     programs: Sequence[Program],
     environment: Mapping[str, str],
@@ -106,6 +116,7 @@ def keep_alive(
     before_start: Callable[[str], None],
     say: Callable[[str], None],
     greeting: str,
+    echo: bool = False,
 ) -> None:
     """Runs programs until this process is asked to end; then ends all that they started.
 
@@ -117,6 +128,7 @@ def keep_alive(
         before_start: Called with a program's name before each start, when nothing of an earlier one is left.
         say: Told what happens.
         greeting: Said first, once it is sure that no other process runs them.
+        echo: Print what the programs say, too.
 
     Raises:
         HomeError: Another process holds the lock file.
@@ -127,7 +139,7 @@ def keep_alive(
         signal.signal(number, lambda *_: stop.set())
     mark = uuid.uuid4().hex
     warden = start_warden(mark)
-    kept = [_Kept(program, environment, mark, logs) for program in programs]
+    kept = [_Kept(program, environment, mark, logs, echo=echo) for program in programs]
     with lock:
         try:
             say(greeting)

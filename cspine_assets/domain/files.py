@@ -41,7 +41,7 @@ def require_writable(folder: Path, *, remedy: str) -> None:
 
 
 @contextmanager
-def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
+def written_aside(path: Path, *, synced: bool = False, private: bool = False) -> Iterator[Path]:
     """Gives a name beside a file to write to, and renames it over the file when all went well.
 
     The name has the file's own ending (``.nii.gz`` stays ``.nii.gz``); nothing is there yet. After an error the file
@@ -51,10 +51,13 @@ def written_aside(path: Path, *, synced: bool = False) -> Iterator[Path]:
         path: The file.
         synced: Wait until the content is on the disk before the rename. Without it a loss of power may leave the new
             name with old or no content; worth its time for what took hours to make.
+        private: Readable by its owner alone, from the first moment on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with claimed(path) as slot:
         aside = Path(slot.aside)
+        if private:
+            aside.touch(mode=0o600)
         yield aside
         if synced:
             with aside.open("rb") as written:
