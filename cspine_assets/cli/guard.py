@@ -158,8 +158,8 @@ def _check_token(request: HTTPConnection, access: Access) -> Response | None:
         return _come_again(request)
     return _refuse(
         401,
-        "expected the token of this page. Open the address with ?token= that `cspine dev` or `cspine up` printed in its "
-        "terminal. Scripts send 'Authorization: Bearer TOKEN'; the token is in the file dagster/.page_token of the home.",
+        "expected the token of this page. Open the address with ?token= that `cspine dev` or `cspine up` printed. "
+        "Scripts send 'Authorization: Bearer TOKEN'; the token is in the file dagster/.page_token of the home.",
         headers={"WWW-Authenticate": "Bearer"},
     )
 

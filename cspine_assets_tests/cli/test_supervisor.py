@@ -4,18 +4,21 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from cspine_assets.cli.family import MARK, end_family
 from cspine_assets.cli.supervisor import rotating_log
 from cspine_assets_tests.processes import alive, within
 
 SUPERVISE = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 from cspine_assets.cli.supervisor import Program, keep_alive
 from cspine_assets.domain.errors import HomeError
 folder = Path(sys.argv[1])
@@ -25,7 +28,7 @@ try:
     keep_alive([Program(name, [sys.executable, "-c", program]) for name in ("one", "two")], os.environ,
                logs=folder / "logs", lock_file=folder / "lock",
                before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True),
-               greeting="here it opens")
+               greeting="here it opens", echo=True)
 except HomeError as error:
     sys.exit(f"refused: {error}")
 """
@@ -48,7 +51,7 @@ def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_nothing_outlives_the_supervisor(supervisor: subprocess.Popen[str], number: signal.Signals):
     everybody = family(supervisor)
     supervisor.send_signal(number)
@@ -67,6 +70,12 @@ def test_a_crashed_program_is_started_again_without_its_old_children(supervisor:
     assert said.read_text().count("before one") == 2
     assert said.read_text().count("two started") == 1
     assert within(20, lambda: (tmp_path / "logs" / "one.log").read_text().count("hello") == 2)
+
+
+def test_what_the_programs_say_is_printed_behind_their_names_where_it_is_asked_for(
+    supervisor: subprocess.Popen[str], tmp_path: Path
+):
+    assert within(20, lambda: {"one: hello", "two: hello"} <= set((tmp_path / "said").read_text().splitlines()))
 
 
 def test_a_killed_warden_is_replaced(supervisor: subprocess.Popen[str]):
@@ -102,3 +111,23 @@ def test_a_log_rotates_and_stays_bounded_with_the_newest_lines_kept(tmp_path: Pa
     assert all(0 < path.stat().st_size <= 1000 for path in files)
     kept = [line.split()[1] for path in [*reversed(files[1:]), files[0]] for line in path.read_text().splitlines()]
     assert kept == [f"{number:04d}" for number in range(500 - len(kept), 500)]
+
+
+def test_programs_whose_environment_the_system_hides_are_ended_too(monkeypatch: pytest.MonkeyPatch):
+    mark = uuid.uuid4().hex
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"
+    first = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, env={**os.environ, MARK: mark})
+    assert within(20, lambda: psutil.Process(first.pid).children())
+    (hidden,) = psutil.Process(first.pid).children()
+    environ = psutil.Process.environ
+
+    def as_on_a_mac(process: psutil.Process) -> dict[str, str]:
+        if process.pid == hidden.pid:
+            raise psutil.AccessDenied(process.pid)
+        return environ(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", as_on_a_mac)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    end_family(mark)
+    first.wait()
+    assert within(5, lambda: not alive(hidden))

@@ -1,55 +1,35 @@
-"""`cspine up --read-only` serves a page that shows and changes nothing."""
+"""`cspine up` serves a page to who has its token; a read-only one shows and changes nothing."""
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+
+from cspine_assets.domain.home import Home
+from cspine_assets_tests.end_to_end.page import Page, free_port
+from cspine_assets_tests.processes import within
 
 pytestmark = pytest.mark.timeout(240)
 CSPINE = Path(sys.executable).with_name("cspine")
 DELETE_A_RUN = 'mutation { deletePipelineRun(runId: "11111111-1111-1111-1111-111111111111") { __typename } }'
 
 
-def ask(port: int, query: str) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql",
-        data=json.dumps({"query": query}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def opened(port: int, process: subprocess.Popen[bytes]) -> bool:
-    end = time.monotonic() + 150
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            return bool(ask(port, "{ version }")["data"]["version"])
-        except OSError:  # it is just being started
-            time.sleep(0.3)
-    return False
-
-
 @pytest.fixture(params=[["--read-only"], []], ids=["read-only", "usual"])
-def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    port = free_port()
     command = [CSPINE, "up", "--home", tmp_path / "home", "--port", str(port), *request.param]
     process = subprocess.Popen(command, stdout=(tmp_path / "said").open("w"), env={**os.environ})
+    opened = Page(Home(tmp_path / "home"), port, process)
     try:
-        assert opened(port, process), (tmp_path / "said").read_text()
-        yield port
+        assert within(150, lambda: process.poll() is not None or opened.answers()), (tmp_path / "said").read_text()
+        yield opened
         # on this machine alone
         family = psutil.Process(process.pid).children(recursive=True)
         listening = [c for child in family for c in child.net_connections("inet") if c.status == psutil.CONN_LISTEN]
@@ -59,8 +39,33 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
         process.wait(60)
 
 
-def test_a_mutation_is_refused_by_a_read_only_page_and_by_no_other(page: int, request: pytest.FixtureRequest):
+def status(address: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+def test_a_mutation_is_refused_by_a_read_only_page_and_by_no_other(
+    page: Page, request: pytest.FixtureRequest, tmp_path: Path
+):
     read_only = "read-only" in request.node.name.split("[")[1]
-    answer = ask(page, DELETE_A_RUN)["data"]["deletePipelineRun"]["__typename"]
+    answer = page.ask(DELETE_A_RUN)["deletePipelineRun"]["__typename"]
     assert answer == ("UnauthorizedError" if read_only else "RunNotFoundError")
-    assert "errors" not in ask(page, "{ runsOrError { __typename } }")
+    assert page.ask("{ runsOrError { __typename } }")["runsOrError"]["__typename"] == "Runs"
+    asks_for_its_token(page, (tmp_path / "said").read_text())
+
+
+def asks_for_its_token(page: Page, said: str) -> None:
+    """The printed address opens the page, which nothing else does; nowhere else is the token written."""
+    printed = next(word for word in said.split() if "?token=" in word)
+    token = printed.partition("=")[2]
+    assert page.bearer["authorization"] == f"Bearer {token}"
+    client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with client.open(printed, timeout=30) as answer:
+        assert answer.url == f"http://127.0.0.1:{page.port}/"
+        assert b"<title" in answer.read()
+    assert status(f"http://127.0.0.1:{page.port}/") == 401
+    assert status(f"http://127.0.0.1:{page.port}/", Host="evil.example", **page.bearer) == 403
+    assert not [log.name for log in page.home.logs.iterdir() if token in log.read_text()]

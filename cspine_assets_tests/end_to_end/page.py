@@ -6,6 +6,11 @@ import subprocess
 import urllib.request
 from dataclasses import dataclass
 
+from cspine_assets.cli.page import token_file
+from cspine_assets.cli.page_token import read_token
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.home import Home
+
 LAUNCH = """
 mutation($params: ExecutionParams!) {
   launchPipelineExecution(executionParams: $params) {
@@ -27,13 +32,19 @@ def free_port() -> int:
 class Page:
     """A page that answers."""
 
+    home: Home
     port: int
     process: subprocess.Popen[bytes]
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """What a script sends to be let in."""
+        return {"authorization": f"Bearer {read_token(token_file(self.home))}"}
 
     def ask(self, query: str, **variables: object) -> dict:
         body = json.dumps({"query": query, "variables": variables}).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json"}
+            f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json", **self.bearer}
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["data"]
@@ -70,6 +81,6 @@ class Page:
         """Whether the page is up, and has loaded the definitions."""
         try:
             entries = self.ask("{ workspaceOrError { ... on Workspace { locationEntries { loadStatus } } } }")
-        except OSError:
+        except (OSError, HomeError):  # it is just being started, and has not written its token
             return False
         return [entry["loadStatus"] for entry in entries["workspaceOrError"]["locationEntries"]] == ["LOADED"]

@@ -359,7 +359,7 @@ def page(demo: DemoRun) -> Iterator[Page]:
         env={**os.environ},
         start_new_session=True,
     )
-    opened = Page(port, process)
+    opened = Page(demo.home, port, process)
     try:
         assert within(400, opened.answers), (demo.home.logs / "page.log").read_text()
         yield opened
@@ -387,6 +387,18 @@ def test_it_listens_on_this_machine_alone(page: Page):
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
+
+
+def test_it_asks_for_its_token_and_its_name(page: Page):
+    # the same page as of `cspine up`, whose refusals test_guard and test_webserver list
+    for status, headers in ((401, {}), (403, {**page.bearer, "host": "evil.example"}), (200, page.bearer)):
+        request = urllib.request.Request(f"http://127.0.0.1:{page.port}/", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                got = answer.status
+        except urllib.error.HTTPError as refused:
+            got = refused.code
+        assert got == status
 
 
 def test_a_second_page_of_the_same_home_is_refused(page: Page, demo: DemoRun):

@@ -161,7 +161,7 @@ def platform(home: Home, tmp_path: Path) -> Iterator[Platform]:
     supervisor = psutil.Process(process.pid)
     try:
         with open_instance(home) as instance:
-            platform = Platform(home, supervisor, Page(port, process), instance)
+            platform = Platform(home, supervisor, Page(home, port, process), instance)
             assert within(120, platform.page.answers), said.read_text()
             # what has failed before the first look is not told: the sensor begins with the newest event
             assert within(90, lambda: has_ticked(platform.page.ask, "webhook_on_failed_run", since=0))
