@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,14 +38,6 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
         process.wait(60)
 
 
-def status(address: str, **headers: str) -> int:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refused:
-        return refused.code
-
-
 def test_a_mutation_is_refused_by_a_read_only_page_and_by_no_other(
     page: Page, request: pytest.FixtureRequest, tmp_path: Path
 ):
@@ -66,6 +57,6 @@ def asks_for_its_token(page: Page, said: str) -> None:
     with client.open(printed, timeout=30) as answer:
         assert answer.url == f"http://127.0.0.1:{page.port}/"
         assert b"<title" in answer.read()
-    assert status(f"http://127.0.0.1:{page.port}/") == 401
-    assert status(f"http://127.0.0.1:{page.port}/", Host="evil.example", **page.bearer) == 403
+    assert page.answered() == 401
+    assert page.answered(host="evil.example", **page.bearer) == 403
     assert not [log.name for log in page.home.logs.iterdir() if token in log.read_text()]

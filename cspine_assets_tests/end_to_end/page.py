@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
@@ -48,6 +49,15 @@ class Page:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["data"]
+
+    def answered(self, **headers: str) -> int:
+        """With which status the front page is answered."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
 
     def launch(self, path: list[str], tags: dict[str, str]) -> str:
         """Starts an asset, or the partitions of it that the tags name, and returns the run."""
