@@ -31,7 +31,8 @@ dev: $(READY) ## the Dagster page on 127.0.0.1
 up: $(READY) ## page and daemon, kept running on 127.0.0.1
 	$(BIN)/cspine up
 
-test: $(READY) ## all tests
+test: $(READY) ## all tests; they need Chromium
+	@$(BIN)/python -m cspine_assets_tests.chromium
 	$(BIN)/python -m pytest
 
 check: $(READY) ## format, lint, types, import law, definitions
