@@ -43,9 +43,11 @@ check: $(READY) ## format, lint, types, import law, definitions
 	$(BIN)/dg check defs
 	$(BIN)/dagster definitions validate
 
-bench: $(READY) ## time and memory of what has a budget, as tables
+SIZE ?= usual
+PAGE ?= docs/benchmarks.md
+bench: $(READY) ## time and memory beside targets, in under 30 minutes; SIZE=smallest, usual or large; writes PAGE
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt medpy
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --size $(SIZE) --page $(PAGE)
 
 docs: $(READY) ## the pictures of the README and the page of the database, made anew
 	$(BIN)/python docs/make_pictures.py

@@ -60,7 +60,6 @@ from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, 
 
 Keys = list[dict[str, Any]]
 
-EPOCHS: Final = 1000
 DISC, BODY = "intervertebral_disc", "vertebral_body"
 _STRUCTURES: Final = [{"structure": structure} for structure in STRUCTURES]
 _LEVELS: Final = [
@@ -101,19 +100,20 @@ _SUMMARIES: Final[Mapping[type[Table], int]] = {
 """Tables whose rows do not grow with the cohort, and about how many they have."""
 
 
-def write_full_home(root: Path, settings: CohortSettings) -> Home:
+def write_full_home(root: Path, settings: CohortSettings, *, epochs: int) -> Home:
     """Writes a study of three predictors over all exams of a cohort, one file per patient or fold where it is cut so.
 
     Args:
         root: An empty folder; the home is ``root/home``.
         settings: The cohort.
+        epochs: Of each of the ten trainings.
     """
     download = write_cohort(root / "download", settings).destination
     home = Home(root / "home")
     for work in (ingest, split, examine_all):
         work(download, home.root)
     random = np.random.default_rng(1)
-    for table, keys, cut_by in _tables(home.lake.read(Exams)):
+    for table, keys, cut_by in _tables(home.lake.read(Exams), epochs):
         frame = filled(table, keys, random)
         if not cut_by:
             store(home.lake, table, frame, None)
@@ -123,7 +123,7 @@ def write_full_home(root: Path, settings: CohortSettings) -> Home:
     return home
 
 
-def _tables(exams: pd.DataFrame) -> Iterator[tuple[type[Table], Keys, list[str]]]:
+def _tables(exams: pd.DataFrame, epochs: int) -> Iterator[tuple[type[Table], Keys, list[str]]]:
     """Yields every table beyond the cohort's own, the keys of its rows, and the columns that it is cut by."""
     whose: Keys = exams[["exam_id", "patient_id"]].to_dict("records")
     predicted = _each(whose, [{"predictor": predictor} for predictor in PREDICTORS])
@@ -142,7 +142,7 @@ def _tables(exams: pd.DataFrame) -> Iterator[tuple[type[Table], Keys, list[str]]
     yield FoldPredictions, held_out, by_fold
     yield FoldEnsembles, held_out, by_fold
     yield TrainedFolds, trained, by_training
-    yield TrainingLog, _each(trained, [{"epoch": epoch} for epoch in range(1, EPOCHS + 1)]), by_training
+    yield TrainingLog, _each(trained, [{"epoch": epoch} for epoch in range(1, epochs + 1)]), by_training
     yield ExternalPredictions, external, by_tool
     yield ExternalMetrics, _each(_each(external, [{"set": "test"}]), _STRUCTURES), by_tool
     yield RawDataset, [{**row, "case_id": row["exam_id"]} for row in whose], []

@@ -1,6 +1,6 @@
 """Trainings at once on one device against nnU-Net's own command one after the other: epochs an hour, and what it takes.
 
-Run it alone on a GPU machine, `python -m benchmarks.gpu_training --help`; without a GPU it is small and uses the CPU.
+Without a GPU it is small and uses the CPU.
 It needs no data but the phantom. The stock trainer is started by a script, because the stock command knows no shorter
 training than a thousand epochs; its recipe, its class and its loaders are untouched, and it skips the validation that
 ours does. What a training may cost beside the stock trainer's epoch is measured too, epoch by epoch in one process.
@@ -9,24 +9,27 @@ How trainings are run stands in ``cspine_assets.nnunet``.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import psutil
 
+from benchmarks.catalog import Size
+from benchmarks.results import Column, Results, Row, Table, Value
+from benchmarks.runner import cores
 from cspine_assets.domain.phantom.cohort import write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.nnunet.dataset import ANNOTATED, Case, write_raw_dataset
@@ -43,9 +46,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 OVERHEAD_LIMIT = 0.03
 """Of a stock epoch: more would be a reason to train without us."""
-
-PAIRS = 20
-"""Of epochs, for the overhead."""
 
 SAMPLE_S = 1.0
 
@@ -344,28 +344,24 @@ def overhead(bench: Bench, configuration: Configuration, *, plots: bool) -> tupl
     return float(stock), float(ours), float(np.median(pairs[:, 1] / pairs[:, 0]))
 
 
-def print_table(lines: Sequence[Throughput]) -> str:
-    """Prints the table and returns it."""
-    head = ["way", "at once", "epochs", "s / epoch", "epochs / h", "x stock", "GPU %", "GPU MB", "cores", "memory MB"]
+def _throughput_table(title: str, lines: Sequence[Throughput]) -> Table:
     first = lines[0].epochs_an_hour
-    rows = [
-        [
-            line.how,
-            str(line.at_once),
-            str(line.epochs),
-            f"{line.epoch_seconds:.2f}",
-            f"{line.epochs_an_hour:.0f}",
-            f"{line.epochs_an_hour / first:.2f}",
-            f"{line.load.gpu_percent:.0f}",
-            f"{line.load.gpu_memory_mb:.0f}",
-            f"{line.load.cpu_cores:.1f}",
-            f"{line.load.memory_mb:.0f}",
-        ]
-        for line in lines
-    ]
-    text = "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-    print(text)
-    return text
+    columns = (
+        *(Column(name, 0) for name in ("at once", "epochs")),
+        Column("wall s an epoch"),
+        Column("epochs an hour", 0),
+        Column("ratio"),
+        *(Column(name, 0) for name in ("GPU %", "GPU MB")),
+        Column("cores", 1),
+        Column("memory MB", 0),
+    )
+    return Table(title, columns, [Row(line.how, _throughput_values(line, first)) for line in lines])
+
+
+def _throughput_values(line: Throughput, first: float) -> tuple[Value, ...]:
+    load = (line.load.gpu_percent, line.load.gpu_memory_mb, line.load.cpu_cores, line.load.memory_mb)
+    epochs = (line.at_once, line.epochs, line.epoch_seconds, line.epochs_an_hour, line.epochs_an_hour / first)
+    return (*epochs, *(None if np.isnan(value) else value for value in load))
 
 
 def _profile(device: str, epochs: int, iterations: int) -> Profile:
@@ -375,73 +371,87 @@ def _profile(device: str, epochs: int, iterations: int) -> Profile:
     recipes = {name: recipe.model_copy(update=short) for name, recipe in FULL.recipes.items()}
     workers = standing.augmentation_workers
     if workers is None:
-        workers = min(12, len(os.sched_getaffinity(0)))
+        workers = min(12, cores())
     return standing.model_copy(update={"recipes": recipes, "augmentation_workers": workers, "pools": "threads"})
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--at-once", default=None, help="Trainings at once, such as 1,2,3,4. Default: 1,2 on a CPU.")
-    parser.add_argument("--configuration", default="2d", choices=[str(name) for name in Configuration])
-    parser.add_argument("--epochs", type=int, default=None, help="Of every training. Default: 3.")
-    parser.add_argument(
-        "--iterations", type=int, default=None, help="Of an epoch. nnU-Net's are 250. Default: 100; CPU 20."
-    )
-    parser.add_argument("--patients", type=int, default=None, help="Of the phantom cohort. Default: 40; CPU 12.")
-    parser.add_argument("--matrix", type=int, default=None, help="Of its slices. Default: 384; CPU 64.")
-    parser.add_argument("--out", type=Path, default=None, help="File for the table, as Markdown.")
-    return parser.parse_args()
+@dataclass(frozen=True)
+class Work:
+    """How much is trained.
+
+    Attributes:
+        configurations: One after the other.
+        stock_trainings: Of the stock trainer, one after the other.
+        at_once: Numbers of trainings at once.
+        epochs: Of every training.
+        iterations: Of an epoch; nnU-Net's are 250.
+        patients: Of the phantom cohort.
+        matrix: Of its slices.
+        pairs: Of epochs, for the overhead.
+    """
+
+    configurations: tuple[Configuration, ...]
+    stock_trainings: int
+    at_once: tuple[int, ...]
+    epochs: int
+    iterations: int
+    patients: int
+    matrix: int
+    pairs: int
 
 
-def main() -> None:
-    """Plans a phantom dataset, trains it every way, and prints the tables."""
-    asked = (
-        _arguments()
-        if sys.argv[0].endswith("gpu_training.py")
-        else argparse.Namespace(
-            at_once=None, configuration="2d", epochs=None, iterations=None, patients=None, matrix=None, out=None
-        )
-    )
+BOTH: Final = tuple(Configuration)
+FLAT: Final = (Configuration.FLAT,)
+SMALLEST: Final = Work(FLAT, stock_trainings=1, at_once=(1,), epochs=1, iterations=1, patients=3, matrix=32, pairs=1)
+ON_CPU: Final[Mapping[Size, Work]] = MappingProxyType(
+    {
+        Size.SMALLEST: SMALLEST,
+        Size.USUAL: Work(FLAT, 2, (1, 2), epochs=3, iterations=10, patients=12, matrix=64, pairs=10),
+        Size.LARGE: Work(BOTH, 2, (1, 2), epochs=3, iterations=50, patients=12, matrix=64, pairs=20),
+    }
+)
+"""Small enough for a CPU: it shows that everything runs, and what the supervision costs."""
+
+ON_GPU: Final[Mapping[Size, Work]] = MappingProxyType(
+    {
+        Size.SMALLEST: SMALLEST,
+        Size.USUAL: Work(FLAT, 2, (1, 2, 3, 4), epochs=3, iterations=100, patients=40, matrix=384, pairs=20),
+        Size.LARGE: Work(BOTH, 2, (1, 2, 3, 4), epochs=3, iterations=250, patients=40, matrix=384, pairs=20),
+    }
+)
+
+
+def run(size: Size, folder: Path) -> Results:
+    """Plan a phantom dataset and train it every way."""
     slot = training_slots()[0]
-    gpu = slot.device == "cuda"
-    profile = _profile(slot.device, asked.epochs or 3, asked.iterations or (100 if gpu else 20))
-    at_once = [int(n) for n in (asked.at_once or ("1,2,3,4" if gpu else "1,2")).split(",")]
-    configuration = Configuration(asked.configuration)
-    with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
-        bench = prepare(
-            Path(folder),
-            profile,
-            patients=asked.patients or (40 if gpu else 12),
-            matrix=asked.matrix or (384 if gpu else 64),
-            slot=slot,
-            workers=min(8, len(os.sched_getaffinity(0))) if gpu else 1,
-        )
-        recipe = profile.recipes[configuration]
-        print(f"{configuration} on {slot.name}, epochs of {recipe.iterations} iterations, {recipe.epochs} a training")
-        lines = [stock_one_after_the_other(bench, configuration, trainings=2)]
-        lines += [ours_at_once(bench, configuration, n) for n in at_once]
-        text = print_table(lines)
-        longer = bench.profile.recipes[configuration].model_copy(update={"epochs": PAIRS + 1})
-        bench = Bench(
-            bench.root,
-            bench.plans,
-            bench.profile.model_copy(update={"recipes": dict.fromkeys(Configuration, longer)}),
-            slot,
-            bench.workers,
-        )
-        for plots in (False, True):
-            stock, ours, ratio = overhead(bench, configuration, plots=plots)
-            over = "  OVER" if ratio - 1 > OVERHEAD_LIMIT else ""
-            drawn = "as each draws them" if plots else "without pictures"
-            found = (
-                f"paired epochs, {drawn}: stock {stock:.3f} s, ours {ours:.3f} s, "
-                f"ratio {ratio:.3f} (limit {1 + OVERHEAD_LIMIT:.2f}){over}"
-            )
-            print(found)
-            text += f"\n\n{found}"
-    if asked.out:
-        asked.out.write_text(text + "\n", encoding="utf-8")
+    on_gpu = slot.device == "cuda"
+    work = (ON_GPU if on_gpu else ON_CPU)[size]
+    profile = _profile(slot.device, work.epochs, work.iterations)
+    workers = min(8, cores()) if on_gpu else 1
+    bench = prepare(folder, profile, patients=work.patients, matrix=work.matrix, slot=slot, workers=workers)
+    tables = [table for configuration in work.configurations for table in _tables(bench, configuration, work)]
+    note = "" if on_gpu else "No GPU was found: small networks were trained on the CPU."
+    return Results(tuple(tables), (note,) if note else ())
 
 
-if __name__ == "__main__":
-    main()
+def _tables(bench: Bench, configuration: Configuration, work: Work) -> tuple[Table, Table]:
+    lines = [stock_one_after_the_other(bench, configuration, work.stock_trainings)]
+    lines += [ours_at_once(bench, configuration, n) for n in work.at_once]
+    where = f"{configuration} on {bench.slot.name}"
+    title = f"{where}, {work.epochs} epochs of {work.iterations} iterations a training"
+    longer = bench.profile.recipes[configuration].model_copy(update={"epochs": work.pairs + 1})
+    profile = bench.profile.model_copy(update={"recipes": dict.fromkeys(Configuration, longer)})
+    return _throughput_table(title, lines), _overhead_table(where, replace(bench, profile=profile), configuration, work)
+
+
+def _overhead_table(where: str, bench: Bench, configuration: Configuration, work: Work) -> Table:
+    """Return what our supervision costs; the first pair of epochs is left out, for it loads and compiles."""
+    rows = []
+    # the smallest size saves the second process
+    for plots in (True,) if work.pairs == 1 else (False, True):
+        stock, ours, ratio = overhead(bench, configuration, plots=plots)
+        what = "with pictures as each draws them" if plots else "without pictures"
+        limit = 1 + OVERHEAD_LIMIT
+        rows.append(Row(what, (stock, ours, ratio, limit), ratio <= limit))
+    columns = (Column("stock, wall s", 3), Column("ours, wall s", 3), Column("ours / stock", 3), Column("at most", 2))
+    return Table(f"{where}: {work.pairs} paired epochs", columns, rows)

@@ -5,10 +5,16 @@ Change a budget only with its reason. The cohorts are synthetic and tables alone
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
-from benchmarks.runner import measure, print_costs
+from benchmarks.catalog import Size
+from benchmarks.results import Column, Results, Row, Table, cost_table
+from benchmarks.runner import measure
 from cspine_assets.domain.cohort.compared import MANIFEST_COLUMNS, CohortTables
 from cspine_assets.domain.cohort.evidence import read_evidence
 from cspine_assets.domain.cohort.exams import build_exams, build_patients
@@ -48,6 +54,15 @@ RELEASE = CohortSettings(
 
 MILLION = CohortSettings(patients=66_200, seed=1, tables_only=True, expert_fraction=481 / 1232)
 """74,100 exams of 12 to 15 slices: a million rows of the image manifest."""
+
+COHORTS: Final[Mapping[Size, tuple[CohortSettings, CohortSettings]]] = MappingProxyType(
+    {
+        Size.SMALLEST: (replace(RELEASE, patients=30), replace(MILLION, patients=60)),
+        Size.USUAL: (RELEASE, MILLION),
+        Size.LARGE: (RELEASE, replace(MILLION, patients=100_000)),
+    }
+)
+"""The release, and a cohort far larger than it."""
 
 
 def ingest(folder: Path, root: Path) -> None:
@@ -94,34 +109,34 @@ def split(folder: Path, root: Path) -> None:
     lake.write(SplitBalance, build_split_balance(exams, made))
 
 
-def main() -> None:
-    """Writes both cohorts and prints what each step costs."""
-    with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
-        root = Path(folder)
-        small, large = write_cohort(root / "release", RELEASE), write_cohort(root / "million", MILLION)
-        costs = [
-            measure(f"ingest {small.exams:,} exams", ingest, small.destination, root / "a", budget_s=3, budget_mb=500),
-            measure("  split them", split, small.destination, root / "a"),
-            measure("  hold their tables against each other", examine_all, small.destination, root / "a"),
-            measure(
-                f"ingest {large.instances:,} image rows",
-                ingest,
-                large.destination,
-                root / "b",
-                budget_s=30,
-                budget_mb=2000,
-            ),
-            measure(
-                "  hold their tables against each other", examine_all, large.destination, root / "b", budget_mb=2000
-            ),
-        ]
-        print_costs(costs)
-        balance = Home(root / "a").lake.read(SplitBalance)
-        print(
-            balance.pivot_table(index=["variable", "value"], columns="part", values="standardized_difference").round(3)
-        )
-        print("largest difference:", round(float(balance["standardized_difference"].abs().max()), 3))
+def run(size: Size, folder: Path) -> Results:
+    """Write both cohorts and measure what each step costs."""
+    small, large = (write_cohort(folder / str(number), one) for number, one in enumerate(COHORTS[size]))
+    homes = folder / "small", folder / "large"
+    small_limits = {"budget_s": 3, "budget_mb": 500}
+    large_limits = {"budget_s": 30, "budget_mb": 2000} if size is Size.USUAL else {}
+    cost_of = partial(measure, apart=size is not Size.SMALLEST)
+    costs = [
+        cost_of(f"ingest {small.exams:,} exams", ingest, small.destination, homes[0], **small_limits),
+        cost_of("split them", split, small.destination, homes[0]),
+        cost_of("compare their tables with each other", examine_all, small.destination, homes[0]),
+        cost_of(f"ingest {large.instances:,} image rows", ingest, large.destination, homes[1], **large_limits),
+        cost_of(
+            "compare their tables with each other",
+            examine_all,
+            large.destination,
+            homes[1],
+            budget_mb=large_limits.get("budget_mb"),
+        ),
+    ]
+    return Results((cost_table("Tables of a cohort, each step in a process of its own", costs), _balance(homes[0])))
 
 
-if __name__ == "__main__":
-    main()
+def _balance(home: Path) -> Table:
+    """Return how far the parts of the split differ in each variable."""
+    balance = Home(home).lake.read(SplitBalance)
+    largest = balance.groupby("variable", observed=True)["standardized_difference"].agg(
+        lambda column: column.abs().max()
+    )
+    rows = [Row(str(name), (float(value),)) for name, value in largest.items()]
+    return Table("Balance of the split: largest standardized difference by variable", (Column("difference", 3),), rows)

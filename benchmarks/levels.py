@@ -6,12 +6,21 @@ cases; whoever tunes on them takes another seed. A target that is missed is prin
 
 from __future__ import annotations
 
+import multiprocessing
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from numpy.random import Generator
 
+from benchmarks.catalog import Size
+from benchmarks.results import Column, Results, Row, Table
+from benchmarks.runner import cores
 from cspine_assets.domain.evaluation.level_score import Protocol, View
 from cspine_assets.domain.evaluation.level_trial import Judgement, KnownLevels, Verdict, judge
 from cspine_assets.domain.phantom.level_case import Anatomy
@@ -24,9 +33,32 @@ SPINES: Final[dict[str, Callable[[Generator], Anatomy]]] = {
     "other": other_anatomy,
     "worn": worn_anatomy,
 }
-CASES: Final = 20
 SEED: Final = 7001
 RIGHT_TARGET: Final = 0.93
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        spines: Kinds of spine.
+        scenarios: What can go wrong.
+        cases: Of each scenario and kind.
+    """
+
+    spines: Sequence[str]
+    scenarios: Sequence[Scenario]
+    cases: int
+
+
+TRIALS: Final[Mapping[Size, Trial]] = MappingProxyType(
+    {
+        Size.SMALLEST: Trial(("worn",), SCENARIOS[::7], 1),
+        Size.USUAL: Trial(tuple(SPINES), SCENARIOS, 20),
+        Size.LARGE: Trial(tuple(SPINES), SCENARIOS, 100),
+    }
+)
 
 _COLUMNS: Final = (
     (Protocol.ANATOMICAL, View.VOLUME),
@@ -75,42 +107,45 @@ def levels_with(counts: Counts, protocol: Protocol, view: View, verdict: Verdict
     return counts[protocol, view, verdict, False] + counts[protocol, view, verdict, True]
 
 
-def _line(name: str, counts: Counts) -> str:
-    cells = [
-        "".join(f"{100 * share(counts, *column, verdict):7.1f}" for verdict in Verdict) + "  |" for column in _COLUMNS
-    ]
-    return f"{name:<24}" + "".join(cells)
+def run(size: Size, folder: Path) -> Results:  # noqa: ARG001 - nothing is written
+    """Judge all cases on all cores, and return one table for each kind of spine."""
+    trial = TRIALS[size]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(cores(), len(trial.scenarios)), mp_context=context) as pool:
+        tables = tuple(
+            _table(name, trial, list(pool.map(partial(_counts, name, trial.cases), trial.scenarios)))
+            for name in trial.spines
+        )
+    return Results(
+        tables,
+        (
+            "3-D, middle: ours in the volume and in its middle slice; paper: the published rule in that slice.",
+            f"Share of levels in %. Target: none silently wrong, {RIGHT_TARGET:.0%} right in 3-D.",
+        ),
+    )
 
 
-def print_trials(*, seed: int, cases: int) -> None:
-    """Prints one table per kind of spine, and whether it meets the targets.
-
-    Args:
-        seed: Seed of all cases.
-        cases: Cases per scenario.
-    """
-    for name, spine in SPINES.items():
-        print(f"\n{name} spine, seed {seed}, {cases} cases a scenario: % right, flagged, silently wrong")
-        print(f"{'':<24}{'ours, 3-D':>21}  |{'ours, middle slice':>21}  |{'published rule':>21}  |")
-        total: Counts = Counter()
-        for scenario in SCENARIOS:
-            counts = counted(judged(scenario, spine, seed=seed, cases=cases))
-            print(_line(scenario.__name__, counts))
-            total += counts
-        print(_line("all", total))
-        silent = sum(levels_with(total, Protocol.ANATOMICAL, view, Verdict.SILENTLY_WRONG) for view in View)
-        right = share(total, Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT)
-        verdict = "met" if silent == 0 and right >= RIGHT_TARGET else "MISSED"
-        print(f"silently wrong levels: {silent} of {2 * 13 * len(SCENARIOS) * cases} (target 0)")
-        doubted = total[Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT, True] / (13 * len(SCENARIOS) * cases)
-        print(f"right in 3-D though flagged: {doubted:.1%}")
-        print(f"right in 3-D: {right:.1%} (target {RIGHT_TARGET:.0%}); targets {verdict}")
+def _counts(spine: str, cases: int, scenario: Scenario) -> Counts:
+    return counted(judged(scenario, SPINES[spine], seed=SEED, cases=cases))
 
 
-def main() -> None:
-    """Prints the tables."""
-    print_trials(seed=SEED, cases=CASES)
+def _table(name: str, trial: Trial, counts: Sequence[Counts]) -> Table:
+    total = sum(counts, Counter())
+    rows = [Row(scenario.__name__, _shares(one)) for scenario, one in zip(trial.scenarios, counts, strict=True)]
+    ways = ("3-D", "middle", "paper")
+    columns = [Column(f"{way}: {verdict.replace('_', ' ')}", 1) for way in ways for verdict in Verdict]
+    columns.append(Column("right though flagged", 1))
+    title = f"{name} spine, seed {SEED}, {trial.cases} cases of each scenario"
+    return Table(title, columns, [*rows, Row("all", _shares(total), _is_met(total))])
 
 
-if __name__ == "__main__":
-    main()
+def _shares(counts: Counts) -> list[float]:
+    doubted = counts[Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT, True]
+    judged_levels = sum(levels_with(counts, Protocol.ANATOMICAL, View.VOLUME, verdict) for verdict in Verdict)
+    shares = [share(counts, *column, verdict) for column in _COLUMNS for verdict in Verdict]
+    return [100 * value for value in (*shares, doubted / judged_levels)]
+
+
+def _is_met(total: Counts) -> bool:
+    silent = sum(levels_with(total, Protocol.ANATOMICAL, view, Verdict.SILENTLY_WRONG) for view in View)
+    return silent == 0 and share(total, Protocol.ANATOMICAL, View.VOLUME, Verdict.RIGHT) >= RIGHT_TARGET

@@ -7,21 +7,22 @@ to be done without Dagster: looking through the download, what is stale, fingerp
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.forkserver
-import os
-import resource
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import dagster as dg
 
+from benchmarks.catalog import Size
+from benchmarks.results import Column, Results, Row
+from benchmarks.results import Table as ResultTable
+from benchmarks.runner import Processor, cores, end_worker_server, in_a_process
 from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.exam_files import exams_of, mask_file, series_request
 from cspine_assets.defs.instance import open_instance
@@ -40,9 +41,10 @@ from cspine_assets.domain.report.thumbnail import mid_sagittal_png
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 
-PATIENTS = (100, 300)
-"""Two cohorts: a term that grows with the square of the patients would show. The release has 1,232, which a person may
-ask for: ``python -m benchmarks orchestration 300 1232``."""
+PATIENTS: Final[Mapping[Size, tuple[int, ...]]] = MappingProxyType(
+    {Size.SMALLEST: (10,), Size.USUAL: (100, 300), Size.LARGE: (300, 1232)}
+)
+"""Cohorts of two sizes: a term that grows with the square of the patients would show. The release has 1,232."""
 
 BUDGET_MS = 40.0
 """A patient may cost so much beside the work, in wall time and in processor time."""
@@ -147,7 +149,7 @@ def _convert(study: Study, aside: Path) -> Callable[[], int]:
             if isinstance(request, Failed):
                 raise RuntimeError(request.reason)
             tasks.append(ConversionTask(request, volume_path(aside, request)))
-    return lambda: sum(1 for _ in each_converted(tasks, aside / "scratch", workers=_cores()))
+    return lambda: sum(1 for _ in each_converted(tasks, aside / "scratch", workers=cores()))
 
 
 def _check_masks(study: Study, aside: Path) -> Callable[[], int]:
@@ -158,92 +160,60 @@ def _check_masks(study: Study, aside: Path) -> Callable[[], int]:
             shipped, made = mask_file(study, exam), aside / f"{exam.exam_id}_SEG.nii.gz"
             mask = shipped.materialize(aside) if shipped else None
             tasks.append(MaskTask(exam.exam_id, patient, mask, study.home.absolute(places[exam.exam_id]), made))
-    return lambda: sum(1 for _ in each_checked(tasks, draw=mid_sagittal_png, workers=_cores()))
+    return lambda: sum(1 for _ in each_checked(tasks, draw=mid_sagittal_png, workers=cores()))
 
 
 def _home(root: Path) -> Home:
     return Home(root / "home")
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 @contextmanager
 def _measured() -> Iterator[list[Cost]]:
     """Gives a list that holds the cost of what was done meanwhile, the worker processes' end included."""
     spent: list[Cost] = []
-    start, main, workers = time.perf_counter(), _processor_s(resource.RUSAGE_SELF), _children_s()
+    start, before = time.perf_counter(), Processor.now()
     yield spent
-    wall, main = time.perf_counter() - start, _processor_s(resource.RUSAGE_SELF) - main
-    # the server of worker processes, and all that it has waited for, counts once it has been waited for itself
-    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
-    spent.append(Cost(wall, main, _children_s() - workers))
+    wall_s = time.perf_counter() - start
+    own_s = Processor.now().since(before).own_s
+    end_worker_server()
+    spent.append(Cost(wall_s, own_s, Processor.now().since(before).children_s))
 
 
-def _processor_s(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _children_s() -> float:
-    return _processor_s(resource.RUSAGE_CHILDREN)
-
-
-def in_a_process(work: Callable[[Path, type[Table]], Cost], root: Path, table: type[Table]) -> Cost:
-    """Runs a function of this module in a process of its own; Dagster and the definitions are loaded before."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(sender, work, root, table))
-    process.start()
-    sender.close()
-    try:
-        cost: Cost = receiver.recv()
-    except EOFError as error:
-        raise RuntimeError(f"{work.__name__} of {table.full_name()} ended without a result") from error
-    finally:
-        process.join()
-    return cost
-
-
-def _run(sender: Connection, work: Callable[[Path, type[Table]], Cost], root: Path, table: type[Table]) -> None:
+def prepared(work: Callable[[Path, type[Table]], Cost], root: Path, table: type[Table]) -> Cost:
+    """Runs a function of this module once Dagster and the definitions are loaded."""
     loaded_definitions().resolve_implicit_global_asset_job_def()
-    sender.send(work(root, table))
+    return work(root, table)
 
 
-def main(*sizes: int) -> None:
-    """Makes a cohort of each size and prints what a patient costs, with the work and beside it."""
-    print(
-        f"load at the start: {os.getloadavg()[0]:.1f} on {_cores()} cores; above that, wall time is waiting for a core"
-    )
-    print(f"ms a patient, {_cores()} workers{'':<21}{'wall':>8}{'cpu':>8}{'of it main':>12}{'workers':>9}")
-    for patients in sizes or PATIENTS:
-        with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
-            root = Path(folder)
-            write_study(root, patients)
-            for table in (Volumes, Masks):
-                whole = in_a_process(orchestrated, root, table)
-                again = in_a_process(looked_through, root, table)
-                _print_costs(f"{table.full_name()}, {patients}", patients, whole, in_a_process(bare, root, table))
-                _print_row("  all up to date", patients, again)
+def run(size: Size, folder: Path) -> Results:
+    """Make a cohort of each size and return what a patient costs, with the work and beside it."""
+    # each way starts without what another one remembers; in the smallest size that is not worth seven seconds a process
+    apart = prepared if size is Size.SMALLEST else partial(in_a_process, prepared)
+    rows = []
+    for patients in PATIENTS[size]:
+        root = folder / str(patients)
+        write_study(root, patients)
+        for table in (Volumes, Masks):
+            costs = [apart(work, root, table) for work in (orchestrated, looked_through, bare)]
+            rows += _rows(f"{table.full_name()}, {patients} patients", patients, *costs)
+    columns = [Column(name, 1) for name in ("wall ms", "CPU ms", "of it main", "of it workers")]
+    title = f"For each patient, with {cores()} workers"
+    return Results((ResultTable(title, (*columns, Column("budget, ms", 0)), rows),))
 
 
-def _print_costs(name: str, patients: int, whole: Cost, work: Cost) -> None:
-    _print_row(f"{name}: range run", patients, whole)
-    _print_row("  the work alone", patients, work)
-    over_wall, over_cpu = (
+def _rows(name: str, patients: int, whole: Cost, again: Cost, work: Cost) -> list[Row]:
+    over_ms = [
         (one - other) / patients * 1e3
         for one, other in ((whole.wall_s, work.wall_s), (whole.processor_s, work.processor_s))
-    )
-    verdict = "held" if max(over_wall, over_cpu) <= BUDGET_MS else "MISSED"
-    print(f"{'  orchestration':<42}{over_wall:>8.1f}{over_cpu:>8.1f}   of {BUDGET_MS:g}: {verdict}")
+    ]
+    return [
+        _row(f"{name}: range run", patients, whole),
+        _row(f"{name}: the work alone", patients, work),
+        _row(f"{name}: all up to date", patients, again),
+        Row(f"{name}: orchestration", (*over_ms, None, None, BUDGET_MS), max(over_ms) <= BUDGET_MS),
+    ]
 
 
-def _print_row(name: str, patients: int, cost: Cost) -> None:
-    wall, cpu, main_ms, workers = (
-        seconds / patients * 1e3 for seconds in (cost.wall_s, cost.processor_s, cost.main_s, cost.workers_s)
-    )
-    print(f"{name:<42}{wall:>8.1f}{cpu:>8.1f}{main_ms:>12.1f}{workers:>9.1f}")
-
-
-if __name__ == "__main__":
-    main()
+def _row(name: str, patients: int, cost: Cost) -> Row:
+    spent_s = (cost.wall_s, cost.processor_s, cost.main_s, cost.workers_s)
+    return Row(name, (*(seconds / patients * 1e3 for seconds in spent_s), None))

@@ -11,27 +11,31 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.catalog import Size
+from benchmarks.prediction_stages import NETWORKS, masks_of, stages
 from benchmarks.prediction_study import (
     CPU,
     SETTINGS,
     SLICES,
-    Size,
+    StudySize,
     folders_of,
     make_study,
     models_of,
     test_cases,
     test_images,
 )
+from benchmarks.results import Column, Results, Row, Table
 from cspine_assets.nnunet.dataset import ANNOTATED, FILE_ENDING
 from cspine_assets.nnunet.environment import KEPT_MEMORY, child_environment
 from cspine_assets.nnunet.prediction import Predictor, mask_path, predict_cases
@@ -44,10 +48,15 @@ BUDGET = 3.0
 BUDGET_EXAMS = 200
 """For which the budget holds."""
 
-SIZES = (Size(96, few=4, many=20), Size(448, few=3, many=9))
+SIZES: Final[Mapping[Size, tuple[StudySize, ...]]] = MappingProxyType(
+    {
+        Size.SMALLEST: (StudySize(64, few=1, many=1),),
+        Size.USUAL: (StudySize(96, few=2, many=10), StudySize(448, few=2, many=6)),
+        Size.LARGE: (StudySize(96, few=4, many=20), StudySize(448, few=3, many=9)),
+    }
+)
 """The demo's matrix, and the release's usual one."""
 
-NETWORKS = "networks"
 THEIRS = "nnU-Net's three commands, as they come"
 THEIRS_FRUGAL = "the same with one worker everywhere"
 OURS = "in memory, one child"
@@ -172,7 +181,7 @@ def _labels(mask: Path) -> NDArray[np.uint8]:
     return np.asanyarray(nib.load(mask).dataobj)
 
 
-def _prices(root: Path, size: Size) -> dict[str, Price]:
+def _prices(root: Path, size: StudySize) -> dict[str, Price]:
     """Runs every way on few exams and on many."""
     frugal = child_environment(folders_of(root), workers=1, augmentation_workers=1)
     usual = os.environ | {name: frugal[name] for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
@@ -198,64 +207,94 @@ def _stages(root: Path, way: str, count: int) -> dict[str, float]:
     environment = child_environment(folders_of(root), workers=1, augmentation_workers=1)
     command = [sys.executable, "-m", "benchmarks.prediction_stages", way, str(root), str(count)]
     _spent([command], environment | (KEPT_MEMORY if way == "ours" else {}), root / "command.log")
-    spent: dict[str, float] = json.loads((root / f"stages_{way}.json").read_text())
+    spent: dict[str, float] = json.loads((root / "command.log").read_text().splitlines()[-1])
     return spent
 
 
-def _print_prices(size: Size, prices: Mapping[str, Price]) -> None:
-    ours = prices[OURS]
-    print(f"{size.many} exams of {size.matrix} x {size.matrix} x {SLICES}, five folds each; masks equal byte for byte")
-    heads = f"{'wall s':>8}{'CPU s':>8}{'at start':>10}{'per exam':>10}"
-    print(f"  {'way':<42}{heads}{f'at {BUDGET_EXAMS}':>8}{'/ ours':>8}")
+def _prices_table(size: StudySize, prices: Mapping[str, Price]) -> Table:
+    ours = prices[OURS].cpu_seconds(BUDGET_EXAMS)
+    rows = []
     for name, price in prices.items():
-        spent = f"{price.many.seconds:>8.1f}{price.many.cpu_seconds:>8.1f}{price.cpu_at_start:>10.1f}"
         whole = price.cpu_seconds(BUDGET_EXAMS)
-        ratio = whole / ours.cpu_seconds(BUDGET_EXAMS)
-        print(f"  {name:<42}{spent}{price.cpu_per_exam:>10.2f}{whole:>8.0f}{ratio:>8.2f}")
+        spent = (
+            price.many.seconds,
+            price.many.cpu_seconds,
+            price.cpu_at_start,
+            price.cpu_per_exam,
+            whole,
+            whole / ours,
+        )
+        target, met = (BUDGET, whole / ours >= BUDGET) if name == THEIRS else (None, None)
+        rows.append(Row(name, (*spent, target), met))
+    heads = ("wall s", "CPU s", "CPU s at start", "CPU s per exam", f"CPU s of {BUDGET_EXAMS} exams", "ratio", "target")
+    return Table(f"{_title(size)}; masks equal byte for byte", [Column(head) for head in heads], rows)
 
 
-def _print_stages(prices: Mapping[str, Price], theirs: Mapping[str, float], ours: Mapping[str, float]) -> None:
-    print(f"  {'CPU s per exam, by stage':<52}{'commands':>10}{'ours':>10}")
-    for stage, seconds in theirs.items():
-        print(f"  {stage:<52}{seconds:>10.2f}{ours[stage]:>10.2f}")
-    rest = [prices[way].cpu_per_exam - sum(part.values()) for way, part in ((THEIRS, theirs), (OURS, ours))]
-    print(f"  {'processes, queues, waiting threads (the rest)':<52}{rest[0]:>10.2f}{rest[1]:>10.2f}")
+def _title(size: StudySize) -> str:
+    return f"{size.many} exams of {size.matrix} x {size.matrix} x {SLICES}, five folds each"
 
 
-def _print_verdict(prices: Mapping[str, Price], theirs: Mapping[str, float], ours: Mapping[str, float]) -> None:
-    """Prints the ratio, and what becomes of it with other networks: these cost the same in both."""
+def _stages_table(size: StudySize, parts: Mapping[str, tuple[float, float]]) -> Table:
+    rows = [Row(stage, (*spent, spent[0] / spent[1] if spent[1] else None)) for stage, spent in parts.items()]
+    columns = (Column("nnU-Net, CPU s"), Column("ours, CPU s"), Column("ratio", 1))
+    return Table(f"{_title(size)}: CPU seconds of each exam, by stage", columns, rows)
+
+
+def _other_networks(
+    size: StudySize, prices: Mapping[str, Price], theirs: Mapping[str, float], ours: Mapping[str, float]
+) -> Table:
+    """Return what becomes of the ratio with other networks: these cost the same in both ways."""
     cost, our_cost = (prices[way].cpu_seconds(BUDGET_EXAMS) / BUDGET_EXAMS for way in (THEIRS, OURS))
     around, our_around = cost - theirs[NETWORKS], our_cost - ours[NETWORKS]
-    ratio, limit = cost / our_cost, (around - BUDGET * our_around) / (BUDGET - 1)
-    print(f"  at least {BUDGET:g} times less CPU: {'reached' if ratio >= BUDGET else 'NOT REACHED'} ({ratio:.2f})")
-    print(f"  without the networks, which a GPU would run: {around / our_around:.2f}")
-    print(f"  if nothing but the networks cost us anything: {cost / ours[NETWORKS]:.2f}")
-    print(f"  {BUDGET:g} times holds for networks of up to {limit:.1f} CPU s an exam, the same in both ways")
+    rows = [
+        Row("ratio without the networks, which a GPU would run", (around / our_around,)),
+        Row("ratio if ours cost nothing but the networks", (cost / ours[NETWORKS],)),
+        Row(
+            f"CPU s of networks for each exam up to which {BUDGET:g} times holds",
+            ((around - BUDGET * our_around) / (BUDGET - 1),),
+        ),
+    ]
+    return Table(f"{_title(size)}: with other networks", (Column("value"),), rows)
 
 
-def _measure(size: Size) -> None:
-    with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
-        root = Path(folder)
-        make_study(root, size)
-        prices = _prices(root, size)
-        theirs, ours = (_stages(root, way, size.many) for way in ("theirs", "ours"))
-        voxels = _voxels_of_threads(root, size.many)
-    _print_prices(size, prices)
-    print(
-        f"  masks of nnU-Net's two ways, of more threads and of one, differ in {voxels} voxels; ours are those of one"
+def _whole(root: Path, size: StudySize) -> Results:
+    """Measure whole commands and their stages."""
+    prices = _prices(root, size)
+    theirs, ours = (_stages(root, way, size.many) for way in ("theirs", "ours"))
+    parts = {stage: (seconds, ours[stage]) for stage, seconds in theirs.items()}
+    rest = [prices[way].cpu_per_exam - sum(part.values()) for way, part in ((THEIRS, theirs), (OURS, ours))]
+    parts["processes, queues, waiting threads (the rest)"] = (rest[0], rest[1])
+    voxels = _voxels_of_threads(root, size.many)
+    note = (
+        f"At {size.matrix} x {size.matrix}, nnU-Net's masks with more threads and with one differ in {voxels} voxels;"
     )
-    _print_stages(prices, theirs, ours)
-    _print_verdict(prices, theirs, ours)
+    tables = (_prices_table(size, prices), _stages_table(size, parts), _other_networks(size, prices, theirs, ours))
+    return Results(tables, (f"{note} ours are those of one.",))
 
 
-def main() -> None:
-    """Measures every size."""
-    for size in SIZES:
-        _measure(size)
+def _stages_alone(root: Path, size: StudySize) -> Results:
+    """Measure the stages in this process, without the eleven processes of whole commands."""
+    theirs, ours = (stages(way, root, size.many) for way in ("theirs", "ours"))
+    for predictor in Predictor:
+        pairs = zip(*(_masks(masks_of(root, way, predictor), size.many) for way in ("theirs", "ours")), strict=True)
+        if any(one.read_bytes() != other.read_bytes() for one, other in pairs):
+            raise RuntimeError(f"{predictor}: our masks are not nnU-Net's")
+    parts = {stage: (seconds, ours[stage]) for stage, seconds in theirs.items()}
+    return Results((_stages_table(size, parts),), ("Whole commands are not run at this size; masks are equal.",))
+
+
+def run(size: Size, folder: Path) -> Results:
+    """Measure every study."""
+    measure = _stages_alone if size is Size.SMALLEST else _whole
+    parts = []
+    for study in SIZES[size]:
+        root = folder / str(study.matrix)
+        make_study(root, study)
+        parts.append(measure(root, study))
+    return Results(
+        tuple(table for part in parts for table in part.tables), tuple(note for part in parts for note in part.notes)
+    )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        predict_ours(Path(sys.argv[1]), int(sys.argv[2]))
-    else:
-        main()
+    predict_ours(Path(sys.argv[1]), int(sys.argv[2]))

@@ -26,7 +26,7 @@ from cspine_assets.nnunet.children.predict import predict
 from cspine_assets.nnunet.dataset import FILE_ENDING
 from cspine_assets.nnunet.messages import CasePredicted, CaseStage, ChildMessage
 from cspine_assets.nnunet.postprocessing import Postprocessing
-from cspine_assets.nnunet.prediction import Model, PredictRequest, predictors_of
+from cspine_assets.nnunet.prediction import Model, Predictor, PredictRequest, predictors_of
 
 READING = "read, crop, normalize, resample"
 NETWORKS = "networks"
@@ -155,14 +155,19 @@ def _predict_theirs(root: Path, model: Model, count: int, out: Path, watch: Stop
 WAYS: dict[str, Callable[[Path, int, Stopwatch], None]] = {"ours": _ours, "theirs": _theirs}
 
 
-def main(way: str, root: Path, count: int) -> None:
-    """Writes the CPU seconds of each stage, per exam, into the study's folder."""
+def stages(way: str, root: Path, count: int) -> dict[str, float]:
+    """Predicts a study's cases in this process and returns the CPU seconds of each stage, for each exam."""
     watch = Stopwatch()
     with _listening_to_networks(watch):
         WAYS[way](root, count, watch)
-    per_exam = {stage: seconds / count for stage, seconds in watch.spent.items()}
-    (root / f"stages_{way}.json").write_text(json.dumps(per_exam))
+    return {stage: seconds / count for stage, seconds in watch.spent.items()}
+
+
+def masks_of(root: Path, way: str, predictor: Predictor) -> Path:
+    """Where the masks of a predictor lie once :func:`stages` is done."""
+    folder = root / f"stages_{way}"
+    return folder if way == "theirs" and predictor is Predictor.ENSEMBLE else folder / predictor
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    print(json.dumps(stages(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))

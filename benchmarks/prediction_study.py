@@ -1,4 +1,4 @@
-"""A study to predict: phantom volumes, a raw dataset and five folds of both configurations, hardly trained.
+"""A study to predict: phantom volumes, a raw dataset and five folds of both configurations, untrained.
 
 Change a size or a network only with its reason. What is measured on the study stands in ``prediction``.
 """
@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from cspine_assets.domain.phantom.cohort import write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.nnunet.dataset import ANNOTATED, CHANNEL_ENDING, FILE_ENDING, Case, write_raw_dataset
 from cspine_assets.nnunet.devices import Slot
 from cspine_assets.nnunet.environment import NnunetFolders
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, model_folder
 from cspine_assets.nnunet.plans import Plans, Split, plan_and_preprocess
 from cspine_assets.nnunet.prediction import Model, PredictionCase, PredictionSettings, model_of
 from cspine_assets.nnunet.process import Supervision
-from cspine_assets.nnunet.profiles import DEMO, FOLDS, Configuration, Profile, SmallNetwork
-from cspine_assets.nnunet.training import Crew, train_fold
+from cspine_assets.nnunet.profiles import DEMO, FOLDS, TRAINER, Configuration, Profile, SmallNetwork
 
 CPU = Slot(number=0, device="cpu", env={})
 SETTINGS = PredictionSettings(disable_tta=True, step_size=0.5)
@@ -36,7 +39,7 @@ SPARE = 6
 
 
 @dataclass(frozen=True)
-class Size:
+class StudySize:
     """Volumes to predict.
 
     Attributes:
@@ -51,7 +54,7 @@ class Size:
 
 
 def profile_of(matrix: int) -> Profile:
-    """A profile whose networks see a whole slice, cost next to nothing and are hardly trained."""
+    """A profile whose networks see a whole slice and cost next to nothing."""
     networks = {
         Configuration.FLAT: SmallNetwork(
             base_features=2, stages=3, convolutions=1, max_patch_size=(matrix, matrix), batch_size=2
@@ -60,14 +63,10 @@ def profile_of(matrix: int) -> Profile:
             base_features=1, stages=3, convolutions=1, max_patch_size=(16, matrix, matrix), batch_size=2, flat_stages=1
         ),
     }
-    # at this rate they stay as they were drawn, and their masks are full of all labels; trained for a moment they draw
-    # nothing, and one empty mask is equal to any other
-    hardly = {"epochs": 1, "iterations": 1, "validation_iterations": 1, "initial_learning_rate": 1e-9}
-    recipes = {name: recipe.model_copy(update=hardly) for name, recipe in DEMO.recipes.items()}
-    return DEMO.model_copy(update={"networks": networks, "recipes": recipes})
+    return DEMO.model_copy(update={"networks": networks})
 
 
-def make_study(root: Path, size: Size) -> None:
+def make_study(root: Path, size: StudySize) -> None:
     """Makes volumes, a raw dataset and five folds of both configurations; the folds are copies of one."""
     source = root / "download"
     patients = TRAINED_ON + size.many + SPARE
@@ -138,7 +137,7 @@ def _write_models(root: Path, trained: Sequence[str], profile: Profile) -> None:
     )
     _make_pointwise(plans.plans_file)
     for name in Configuration:
-        _train(folders, plans, name, profile, root)
+        _draw(plans, name, model_folder(folders, str(ANNOTATED), name, profile))
 
 
 def _make_pointwise(plans_file: Path) -> None:
@@ -154,19 +153,34 @@ def _make_pointwise(plans_file: Path) -> None:
     plans_file.write_text(json.dumps(plans, indent=4))
 
 
-def _train(folders: NnunetFolders, plans: Plans, name: Configuration, profile: Profile, root: Path) -> None:
-    fold = train_fold(
-        folders,
-        plans,
-        configuration=name,
-        fold=0,
-        profile=profile,
-        lease=lambda: nullcontext(CPU),
-        crew=Crew(workers=1, augmentation_workers=0),
-        supervision=_supervision(root, f"train-{name}"),
+def _draw(plans: Plans, name: Configuration, out: Path) -> None:
+    """Writes five folds of a network as it is drawn, untrained, in the files that nnU-Net loads models from.
+
+    Such a network's masks are full of all labels. One that was trained for a moment finds nothing, and one empty mask
+    is equal to any other.
+    """
+    description = json.loads((plans.folder / "dataset.json").read_text())
+    manager = PlansManager(str(plans.plans_file))
+    torch.manual_seed(1)
+    network = nnUNetTrainer.build_network_architecture(
+        manager,
+        manager.get_configuration(name),
+        determine_num_input_channels(manager, manager.get_configuration(name), description),
+        manager.get_label_manager(description).num_segmentation_heads,
+        enable_deep_supervision=False,
     )
-    for number in FOLDS[1:]:
-        shutil.copytree(fold.fold_folder, fold.model_folder / f"fold_{number}")
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "trainer_name": TRAINER,
+        "init_args": {"configuration": str(name)},
+        "inference_allowed_mirroring_axes": None,
+    }
+    for fold in FOLDS:
+        (out / f"fold_{fold}").mkdir(parents=True)
+        torch.save(checkpoint, out / f"fold_{fold}" / FINAL_CHECKPOINT)
+    shutil.copy(plans.plans_file, out / "plans.json")
+    for described in ("dataset.json", "dataset_fingerprint.json"):
+        shutil.copy(plans.folder / described, out / described)
 
 
 def _supervision(root: Path, name: str) -> Supervision:

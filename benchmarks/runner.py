@@ -1,23 +1,27 @@
-"""How a benchmark measures and prints: a function in a fresh process, its wall time and peak memory, beside a budget.
+"""How a benchmark measures: functions and programs in processes of their own, their time and their peak memory.
 
-Add here what several benchmarks need. What is measured, and what it may cost, stands in their own files.
+Add here what several benchmarks need. What is measured and what it may cost belongs in their own files.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ def measure(
     *arguments: object,
     budget_s: float | None = None,
     budget_mb: float | None = None,
+    apart: bool = True,
 ) -> Cost:
-    """Runs a function of a module once, in a process of its own.
+    """Runs a function of a module once.
 
     Args:
         name: What to call it.
@@ -56,25 +61,65 @@ def measure(
         *arguments: Its arguments.
         budget_s: Time that it may take.
         budget_mb: Memory that it may take.
+        apart: Whether in a process of its own; where times mean nothing, its seconds of imports are not worth it.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run, args=(sender, work, arguments))
-    process.start()
-    sender.close()
-    try:
-        seconds, cpu_seconds, peak_mb = receiver.recv()
-    except EOFError as error:
-        process.join()
-        raise RuntimeError(f"{name}: its process ended with status {process.exitcode}") from error
-    process.join()
-    return Cost(name, seconds, cpu_seconds, peak_mb, budget_s, budget_mb)
+    spent = in_a_process(_measured, work, arguments) if apart else _measured(work, arguments)
+    return Cost(name, *spent, budget_s, budget_mb)
 
 
-def _run(sender: Connection, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+def _measured(work: Callable[..., object], arguments: tuple[object, ...]) -> tuple[float, float, float]:
     start, cpu_start = time.perf_counter(), time.process_time()
     work(*arguments)
-    sender.send((time.perf_counter() - start, time.process_time() - cpu_start, _peak_mb()))
+    return time.perf_counter() - start, time.process_time() - cpu_start, _peak_mb()
+
+
+def in_a_process(work: Callable[..., Answer], *arguments: object) -> Answer:
+    """Run a function of a module in a fresh process and return its answer; an error there is raised here.
+
+    Raises:
+        RuntimeError: The process ended without an answer, for example for want of memory.
+    """
+    # spawned on every system and Python: a forked process would start with what this one has in memory
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def least_in_turns(repeats: int, *ways: Callable[[], float]) -> list[float]:
+    """Run several ways in turns and return the least that each of them cost.
+
+    In turns, so that a busy minute of the machine meets all of them.
+    """
+    turns = [[way() for way in ways] for _ in range(repeats)]
+    return [min(costs) for costs in zip(*turns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Processor time since the start of a process, in seconds: its own, and that of the children it has waited for."""
+
+    own_s: float
+    children_s: float
+
+    @classmethod
+    def now(cls) -> Processor:
+        """Read both."""
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return cls(*(usage.ru_utime + usage.ru_stime for usage in used))
+
+    def since(self, before: Processor) -> Processor:
+        """Return what was spent since an earlier reading."""
+        return Processor(self.own_s - before.own_s, self.children_s - before.children_s)
+
+
+def end_worker_server() -> None:
+    """End the server of worker processes; their time counts as that of children only once it has been waited for."""
+    multiprocessing.forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def cores() -> int:
+    """Return on how many cores this process may run."""
+    # macOS does not limit a process to some of its cores
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _peak_mb() -> float:
@@ -85,20 +130,6 @@ def _peak_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     # getrusage would hand on what the parent had when it started this process
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
-
-
-def print_costs(costs: Sequence[Cost]) -> None:
-    """Prints costs as a table; a cost over its budget is marked."""
-    print(f"{'what':<52}{'seconds':>9}{'cpu s':>8}{'of':>6}{'peak MB':>10}{'of':>7}")
-    for cost in costs:
-        over = cost.seconds > (cost.budget_s or float("inf")) or cost.peak_mb > (cost.budget_mb or float("inf"))
-        spent = f"{cost.seconds:>9.2f}{cost.cpu_seconds:>8.2f}{_budget(cost.budget_s):>6}"
-        held = f"{cost.peak_mb:>10.0f}{_budget(cost.budget_mb):>7}"
-        print(f"{cost.name:<52}{spent}{held}{'  OVER' if over else ''}")
-
-
-def _budget(limit: float | None) -> str:
-    return "" if limit is None else f"{limit:.0f}"
 
 
 @dataclass(frozen=True)

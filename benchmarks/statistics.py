@@ -6,18 +6,23 @@ draw, and one call per test.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.runner import measure, print_costs
+from benchmarks.catalog import Size
+from benchmarks.results import Results, Row, comparison, comparison_table, cost_table
+from benchmarks.runner import least_in_turns, measure
 from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.bootstrap import median_intervals, unpaired_interval
 from cspine_assets.domain.evaluation.comparison import model_comparison
@@ -31,19 +36,37 @@ Values = NDArray[np.float64]
 Outcome = list[tuple[float | None, float | None]]
 
 EXAMS = 100
-REPEATS = 3
 TESTED_AGAIN = 50
 """How often all pairs of levels are tested in one measurement: once takes a few milliseconds."""
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """The same work twice, in processor seconds."""
+class Work:
+    """How much is done.
 
-    name: str
-    published_s: float
-    ours_s: float
-    target: float
+    Attributes:
+        repeats: Turns of each comparison.
+        pairs: Comparisons of models, of the four that the published study makes.
+        groups: Groups of patients.
+        cv_exams: Of the whole study's tables.
+        test_exams: The same.
+    """
+
+    repeats: int
+    pairs: int
+    groups: int
+    cv_exams: int
+    test_exams: int
+
+
+WORK: Final[Mapping[Size, Work]] = MappingProxyType(
+    {
+        Size.SMALLEST: Work(repeats=1, pairs=1, groups=1, cv_exams=20, test_exams=20),
+        Size.USUAL: Work(repeats=3, pairs=4, groups=12, cv_exams=391, test_exams=100),
+        Size.LARGE: Work(repeats=7, pairs=4, groups=12, cv_exams=1_564, test_exams=400),
+    }
+)
+"""The study has 391 exams in cross-validation and 100 in the test set."""
 
 
 def difference_of_medians(first: Values, second: Values) -> np.floating:
@@ -84,9 +107,9 @@ def bootstrap_ours(pairs: list[tuple[Values, Values]]) -> Outcome:
     return [(found.low, found.high) for found in (unpaired_interval(*pair) for pair in pairs)]
 
 
-def groups() -> list[list[Values]]:
-    """Returns 12 groups of 10 to 98 exams, with four metrics each."""
-    return [scores(4, exams=10 + 8 * number, seed=number) for number in range(12)]
+def groups(count: int) -> list[list[Values]]:
+    """Returns groups of 10 exams and more, with four metrics each."""
+    return [scores(4, exams=10 + 8 * number, seed=number) for number in range(count)]
 
 
 def medians_as_published(members: list[list[Values]]) -> Outcome:
@@ -138,20 +161,23 @@ def timed(work: Callable, data: list) -> tuple[float, Outcome]:
     return time.process_time() - start, found
 
 
-def compare(name: str, published: Callable, ours: Callable, data: list, target: float) -> Ratio:
-    """Runs both in turns and takes the best of each; the outcomes must be equal to the last bit."""
-    theirs_s, ours_s = [], []
-    for _ in range(REPEATS):
-        seconds, expected = timed(published, data)
-        theirs_s.append(seconds)
-        seconds, found = timed(ours, data)
-        ours_s.append(seconds)
-        if found != expected:
-            raise RuntimeError(f"{name}: expected the published numbers to the last bit, got {found} for {expected}")
-    return Ratio(name, min(theirs_s), min(ours_s), target)
+def compare(name: str, published: Callable, ours: Callable, data: list, target: float, *, repeats: int) -> Row:
+    """Run both in turns and take the least of each; the outcomes must be equal to the last bit."""
+    outcomes: dict[Callable, Outcome] = {}
+
+    def seconds_of(way: Callable) -> float:
+        seconds, outcomes[way] = timed(way, data)
+        return seconds
+
+    theirs_s, ours_s = least_in_turns(repeats, partial(seconds_of, published), partial(seconds_of, ours))
+    if outcomes[ours] != outcomes[published]:
+        raise RuntimeError(
+            f"{name}: expected the published numbers to the last bit, {outcomes[published]}, got {outcomes[ours]}"
+        )
+    return comparison(name, theirs_s, ours_s, target)
 
 
-def exam_rows(exams: int = 391, *, scored_set: str = "cv") -> pd.DataFrame:
+def exam_rows(exams: int, *, scored_set: str = "cv") -> pd.DataFrame:
     """Draws rows of ``evaluation.exam_metrics`` of three predictors."""
     rng = np.random.default_rng(5)
     frames = []
@@ -190,9 +216,9 @@ def exam_rows(exams: int = 391, *, scored_set: str = "cv") -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def study_rows() -> pd.DataFrame:
-    """Draws the published study's 391 + 100 exams."""
-    return pd.concat([exam_rows(), exam_rows(100, scored_set="test")], ignore_index=True)
+def study_rows(work: Work) -> pd.DataFrame:
+    """Draws the exams of both sets."""
+    return pd.concat([exam_rows(work.cv_exams), exam_rows(work.test_exams, scored_set="test")], ignore_index=True)
 
 
 def study_strata(rows: pd.DataFrame) -> pd.DataFrame:
@@ -210,12 +236,12 @@ def study_strata(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"exam_id": exams, **drawn}).astype("string")
 
 
-def level_rows() -> pd.DataFrame:
+def level_rows(work: Work) -> pd.DataFrame:
     """Draws rows of ``evaluation.level_metrics`` of three predictors, a twentieth of them excluded."""
     rng = np.random.default_rng(7)
     named = {"anatomical": ("3d", "mid_sagittal"), "paper": ("mid_sagittal",)}
     frames = []
-    for exam in study_rows().query(f"structure == '{Structure.INTERVERTEBRAL_DISC}'").itertuples():
+    for exam in study_rows(work).query(f"structure == '{Structure.INTERVERTEBRAL_DISC}'").itertuples():
         for structure, levels in ((Structure.VERTEBRAL_BODY, VERTEBRAE), (Structure.INTERVERTEBRAL_DISC, DISC_LEVELS)):
             for naming, views in named.items():
                 for view in views:
@@ -231,56 +257,54 @@ def level_rows() -> pd.DataFrame:
     return rows.assign(dice=np.where(rng.random(len(rows)) < 0.05, np.nan, dice))
 
 
-def summarise_study() -> None:
+def summarise_study(work: Work) -> None:
     """Makes both summaries and the comparison of models."""
-    rows = study_rows()
+    rows = study_rows(work)
     fold_summary(rows)
     test_summary(rows)
     model_comparison(rows)
 
 
-def describe_study_groups() -> None:
+def describe_study_groups(work: Work) -> None:
     """Describes every group."""
-    rows = study_rows()
+    rows = study_rows(work)
     group_metrics(rows, study_strata(rows))
 
 
-def compare_study_groups() -> None:
+def compare_study_groups(work: Work) -> None:
     """Compares every group."""
-    rows = study_rows()
+    rows = study_rows(work)
     group_comparison(rows, study_strata(rows))
 
 
-def compare_study_levels() -> None:
+def compare_study_levels(work: Work) -> None:
     """Compares every pair of levels."""
-    level_comparison(level_rows())
+    level_comparison(level_rows(work))
 
 
-def main() -> None:
-    """Prints the ratios, and what the tables of a whole study cost."""
-    print(f"{'processor seconds':<52}{'theirs':>10}{'ours':>10}{'ratio':>8}{'of':>8}")
-    for ratio in (
-        compare(
-            "four bootstraps, 9,999 draws of 100 exams", bootstrap_as_published, bootstrap_ours, published_pairs(), 15
+def run(size: Size, folder: Path) -> Results:  # noqa: ARG001 - nothing is written
+    """Compare with the published way, and measure what the tables of a whole study cost."""
+    work = WORK[size]
+    against = partial(compare, repeats=work.repeats)
+    pairs, members = published_pairs()[: work.pairs], groups(work.groups)
+    medians = f"medians of {len(members)} groups, four metrics, 9,999 draws"
+    levels = f"21 pairs of levels, {TESTED_AGAIN} times"
+    rows = [
+        against(
+            f"{len(pairs)} bootstraps, 9,999 draws of 100 exams", bootstrap_as_published, bootstrap_ours, pairs, 15
         ),
-        compare("medians of 12 groups, four metrics, 9,999 draws", medians_as_published, medians_ours, groups(), 62),
-        compare(f"21 pairs of levels, {TESTED_AGAIN} times", levels_as_published, levels_ours, level_pairs(), 12),
-    ):
-        found = ratio.published_s / ratio.ours_s
-        under = "  UNDER" if found < ratio.target else ""
-        print(
-            f"{ratio.name:<52}{ratio.published_s:>10.3f}{ratio.ours_s:>10.3f}{found:>8.1f}{ratio.target:>8.0f}{under}"
-        )
-    print("All intervals and tests equal the published way's to the last bit.\n")
-    print_costs(
-        [
-            measure("summaries and comparisons, 491 exams x 3 predictors", summarise_study),
-            measure("  describe their groups", describe_study_groups),
-            measure("  compare their groups", compare_study_groups),
-            measure("  compare their levels", compare_study_levels),
-        ]
+        against(medians, medians_as_published, medians_ours, members, 62),
+        against(levels, levels_as_published, levels_ours, level_pairs(), 12),
+    ]
+    cost_of = partial(measure, apart=size is not Size.SMALLEST)
+    costs = [
+        cost_of("summaries and comparison of models", summarise_study, work),
+        cost_of("description of groups", describe_study_groups, work),
+        cost_of("comparison of groups", compare_study_groups, work),
+        cost_of("comparison of levels", compare_study_levels, work),
+    ]
+    tables = (
+        comparison_table("Statistics within one process", "CPU s", rows),
+        cost_table(f"Tables of {work.cv_exams + work.test_exams} exams and three predictors", costs),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Results(tables, ("All intervals and tests equal the published way's to the last bit.",))

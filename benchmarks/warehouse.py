@@ -8,17 +8,23 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
+from typing import Final
 
 import duckdb
 
+from benchmarks.catalog import Size
 from benchmarks.full_home import store, write_full_home
 from benchmarks.ingest import RELEASE
-from benchmarks.runner import Cost, measure, print_costs
+from benchmarks.results import Column, Results, Row, cost_table
+from benchmarks.results import Table as ResultTable
+from benchmarks.runner import Cost, measure
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.warehouse import PUBLISHED, TablesOf
 from cspine_assets.domain.home import Home
@@ -29,7 +35,30 @@ from cspine_assets.domain.warehouse.publish import publish_database
 
 PUBLISHING_S = 3.0
 QUERY_MS = 50
-REPEATS = 9
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much is done.
+
+    Attributes:
+        patients: Of the study; the release has 1,232.
+        epochs: Of each of the ten trainings.
+        repeats: Of each query.
+    """
+
+    patients: int
+    epochs: int
+    repeats: int
+
+
+WORK: Final[Mapping[Size, Work]] = MappingProxyType(
+    {
+        Size.SMALLEST: Work(patients=20, epochs=5, repeats=1),
+        Size.USUAL: Work(patients=RELEASE.patients, epochs=1000, repeats=9),
+        Size.LARGE: Work(patients=3 * RELEASE.patients, epochs=1000, repeats=9),
+    }
+)
 
 SUBGROUPS = """
 select manufacturer, sex, predictor, structure, count(*) as exams,
@@ -74,10 +103,10 @@ def score_again(home: Home, patients: int) -> None:
             store(home.lake, table, home.lake.read(table, [patient]), patient)
 
 
-def ask_cold(database: Path, statement: str) -> float:
+def ask_cold(database: Path, statement: str, *, repeats: int) -> float:
     """Returns milliseconds from opening the database to the answer, in a process of its own each time: the median."""
     taken = []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         command = [sys.executable, "-c", ASK, str(database), statement]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         if int(said[1]) == 0:
@@ -101,59 +130,54 @@ def ask_files(home: Home) -> float:
     return median(taken)
 
 
-def publishing(home: Home) -> list[Cost]:
+def publishing(home: Home, *, apart: bool) -> list[Cost]:
     """Returns what publishing costs, from the worst case to the usual one."""
     root = home.root
-    costs = [measure("publish, every patient's file opened", publish_unread, root, budget_s=PUBLISHING_S)]
-    shutil.rmtree(home.lake.root / ".gathered")
+    cost_of = partial(measure, apart=apart)
+    costs = [cost_of("publish, every patient's file opened", publish_unread, root, budget_s=PUBLISHING_S)]
+    shutil.rmtree(home.lake.root / ".gathered", ignore_errors=True)  # a small study has none
     read_all(root, unread=[Morphometry])
-    costs.append(measure("publish first, after checks and summaries", publish, root, budget_s=PUBLISHING_S))
-    costs.append(measure("publish again", publish, root, budget_s=PUBLISHING_S))
+    costs.append(cost_of("publish first, after checks and summaries", publish, root, budget_s=PUBLISHING_S))
+    costs.append(cost_of("publish again", publish, root, budget_s=PUBLISHING_S))
     score_again(home, 100)
-    costs.append(measure("publish, 100 patients scored anew", publish, root, budget_s=PUBLISHING_S))
-    costs.append(measure("read all tables into pandas", read_all, root))
+    costs.append(cost_of("publish, 100 patients scored anew", publish, root, budget_s=PUBLISHING_S))
+    costs.append(cost_of("read all tables into pandas", read_all, root))
     return costs
 
 
-def count_rows(home: Home) -> None:
-    """Prints how much there is of what takes the time."""
+def contents(home: Home) -> str:
+    """Return in a sentence how much there is of what takes the time."""
     rows = {table.full_name(): home.lake.read_arrow(table).num_rows for table in PUBLISHED}
     files = sum(1 for _ in home.lake.root.glob("[!.]*/*/*.parquet"))
     largest = sorted(rows, key=lambda name: -rows[name])[:4]
-    said = ", ".join(f"{name} {rows[name]:,}" for name in largest)
-    size = home.database.stat().st_size / 1e6
-    print(f"{files:,} files, {len(rows)} tables, {sum(rows.values()):,} rows ({said}); database {size:.0f} MB")
+    most = ", ".join(f"{name} {rows[name]:,}" for name in largest)
+    size_mb = home.database.stat().st_size / 1e6
+    return f"{files:,} files, {len(rows)} tables, {sum(rows.values()):,} rows ({most}); database {size_mb:.0f} MB."
 
 
-def asking(home: Home) -> None:
-    """Asks the published database, and the files, and prints how long it took."""
-    published = SUBGROUPS.format(metrics="evaluation.exam_metrics", exams="cohort.exams")
-    asked = {
-        "subgroups by manufacturer and sex": ask_cold(home.database, published),
-        "dice_by_group": ask_cold(home.database, "from dice_by_group"),
-        "worst_exams, ten": ask_cold(home.database, "from worst_exams where rank_from_worst <= 10"),
-        "level_profile": ask_cold(home.database, "from level_profile"),
-        "model_deltas": ask_cold(home.database, "from model_deltas"),
-        "cohort_flow": ask_cold(home.database, "from cohort_flow"),
+def asking(home: Home, repeats: int) -> ResultTable:
+    """Query the published database, and the files."""
+    questions = {
+        "subgroups by manufacturer and sex": SUBGROUPS.format(metrics="evaluation.exam_metrics", exams="cohort.exams"),
+        "dice_by_group": "from dice_by_group",
+        "worst_exams, ten": "from worst_exams where rank_from_worst <= 10",
+        "level_profile": "from level_profile",
+        "model_deltas": "from model_deltas",
+        "cohort_flow": "from cohort_flow",
     }
-    print(f"\n{'asked from a cold connection':<40}{'ms':>8}{'of':>6}")
-    for name, taken in asked.items():
-        budget = QUERY_MS if name.startswith("subgroups") else None
-        over = "  OVER" if budget and taken > budget else ""
-        print(f"{name:<40}{taken:>8.1f}{budget or '':>6}{over}")
-    files = ask_files(home)
-    ratio = files / asked["subgroups by manufacturer and sex"]
-    print(f"{'the same subgroups over 1,232 files':<40}{files:>8.1f}   ({ratio:.0f} times the published table)")
+    taken_ms = {name: ask_cold(home.database, asked, repeats=repeats) for name, asked in questions.items()}
+    rows = [Row(name, (ms, None)) for name, ms in taken_ms.items()]
+    subgroups_ms = taken_ms["subgroups by manufacturer and sex"]
+    rows[0] = Row(rows[0].what, (subgroups_ms, QUERY_MS), subgroups_ms <= QUERY_MS)
+    rows.append(Row("the same subgroups over the files of the patients", (ask_files(home), None)))
+    return ResultTable("Queries on a connection just opened", (Column("wall ms", 1), Column("budget, ms", 0)), rows)
 
 
-def main() -> None:
-    """Writes a study's tables, publishes them, and asks."""
-    with tempfile.TemporaryDirectory(prefix="cspine-bench-") as folder:
-        home = write_full_home(Path(folder), RELEASE)
-        print_costs(publishing(home))
-        count_rows(home)
-        asking(home)
-
-
-if __name__ == "__main__":
-    main()
+def run(size: Size, folder: Path) -> Results:
+    """Write a study's tables, publish them, and query them."""
+    work = WORK[size]
+    home = write_full_home(folder, replace(RELEASE, patients=work.patients), epochs=work.epochs)
+    costs = cost_table(
+        f"Publishing a study of {work.patients:,} patients", publishing(home, apart=size is not Size.SMALLEST)
+    )
+    return Results((costs, asking(home, work.repeats)), (contents(home),))
