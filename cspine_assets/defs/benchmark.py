@@ -18,7 +18,7 @@ from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, 
 from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
-from cspine_assets.domain.tables.base import empty_frame, rows_of
+from cspine_assets.domain.tables.base import TEXT, empty_frame, rows_of
 from cspine_assets.domain.tables.benchmark import (
     ExternalComparison,
     ExternalMetrics,
@@ -155,7 +155,7 @@ def leaderboard(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Our own models and masks from elsewhere on the same test exams, ranked by mean macro Dice."""
     own = study.read(ExamPredictions).query("set == 'test'").assign(origin="own")
     for name in _SAID:
-        own[name] = pd.array([None] * len(own), dtype="string")
+        own[name] = pd.array([None] * len(own), dtype=TEXT)
     external = study.read(ExternalPredictions).assign(origin="external")
     columns = ["exam_id", "predictor", "origin", "status", "sha256", *_SAID]
     frame = rank_predictors(

@@ -35,7 +35,7 @@ from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, volume_path
 from cspine_assets.domain.machine import usable_cores
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png
-from cspine_assets.domain.tables.base import rows_of
+from cspine_assets.domain.tables.base import TEXT, rows_of
 from cspine_assets.domain.tables.cohort import Exams
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.volume import read_geometry
@@ -138,7 +138,7 @@ def _checked_patient(study: Study, patient_id: str, checked: list[CheckedMask]) 
     columns = ["exam_id", "status", "labels", "vertebral_body_components", "intervertebral_disc_components", "notes"]
     metadata: dict[str, object] = {
         "status": ", ".join(frame["status"]),
-        "masks": markdown_table(frame[columns].astype("string").fillna("")),
+        "masks": markdown_table(frame[columns].astype(TEXT).fillna("")),
     }
     said = "mid-sagittal slice with the mask's outline"
     pictures = [inline_picture(one.picture, said) for one in ordered if one.picture]

@@ -28,7 +28,7 @@ from pyarrow.dataset import dataset
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.gathered import file_state, read_gathered
-from cspine_assets.domain.tables.base import Table, arrow_schema, empty_frame, validate
+from cspine_assets.domain.tables.base import TEXT, Table, arrow_schema, empty_frame, validate
 
 WHOLE = "all"
 """File name of a table that has no partitions."""
@@ -49,7 +49,7 @@ _SMALL_BYTES = 1_000_000
 """Size below which a file is read at once."""
 
 _PANDAS_TYPES: dict[pa.DataType, ExtensionDtype] = {
-    pa.string(): pd.StringDtype("python"),
+    pa.string(): TEXT,
     pa.int64(): pd.Int64Dtype(),
     pa.float64(): pd.Float64Dtype(),
     pa.bool_(): pd.BooleanDtype(),

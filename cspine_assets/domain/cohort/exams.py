@@ -15,7 +15,7 @@ import pandas as pd
 
 from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
 from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
-from cspine_assets.domain.tables.base import empty_frame, validate
+from cspine_assets.domain.tables.base import TEXT, empty_frame, validate
 from cspine_assets.domain.tables.cohort import Exams, Patients
 
 NOT_REPORTED: Final = "Not Reported"
@@ -107,7 +107,7 @@ def normalize_manufacturer(raw: str) -> str | None:
 def nominal_field_strength(exams: pd.DataFrame) -> pd.Series[str]:
     """Returns what everybody calls the field strength, such as ``3 T`` where the scanner writes 2.89."""
     nominal = (exams["magnetic_field_strength_t"].astype("float64") * 2).round() / 2
-    named: pd.Series[str] = nominal.map("{:g} T".format, na_action="ignore").astype("string")
+    named: pd.Series[str] = nominal.map("{:g} T".format, na_action="ignore").astype(TEXT)
     return named
 
 
@@ -206,7 +206,7 @@ def _described(exams: pd.DataFrame, cases: pd.DataFrame, studies: pd.DataFrame, 
     for name, origin in _FROM_SERIES.items():
         frame[name] = scan[origin]
     raw = frame["manufacturer_raw"]
-    frame["manufacturer"] = raw.map(normalize_manufacturer, na_action="ignore").astype("string").fillna(raw)
+    frame["manufacturer"] = raw.map(normalize_manufacturer, na_action="ignore").astype(TEXT).fillna(raw)
     frame["study_year"] = study["study_year"]
     return validate(Exams, frame)
 

@@ -24,7 +24,7 @@ from cspine_assets.domain.cohort.listed_files import (
 )
 from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING
 from cspine_assets.domain.cohort.published import compare_with_published, recognize_release
-from cspine_assets.domain.tables.base import validate
+from cspine_assets.domain.tables.base import TEXT, validate
 from cspine_assets.domain.tables.cohort import Integrity
 
 
@@ -141,7 +141,7 @@ def find_instance_differences(tables: CohortTables) -> list[Finding]:
 
 def find_leaks(splits: pd.DataFrame) -> pd.DataFrame:
     """Returns patients on two sides: test and development, two folds, or unannotated and any other."""
-    sides = splits.assign(side=splits["part"] + splits["fold"].astype("string").radd(" fold ").fillna(""))
+    sides = splits.assign(side=splits["part"] + splits["fold"].astype(TEXT).radd(" fold ").fillna(""))
     sides = sides[sides["part"] != "withheld"]
     several = sides.groupby("patient_id")["side"].nunique()
     findings = []

@@ -11,6 +11,7 @@ import pandas as pd
 from cspine_assets.domain.cohort.compared import CohortTables
 from cspine_assets.domain.cohort.findings import Finding
 from cspine_assets.domain.cohort.names import MASK_ENDING, exam_ids, file_names
+from cspine_assets.domain.tables.base import TEXT
 
 
 def find_absent_files(tables: CohortTables) -> list[Finding]:
@@ -132,7 +133,7 @@ def expected_files(tables: CohortTables) -> pd.DataFrame:
             "md5_expected": manifest["md5sum"],
         }
     )
-    listed = pd.concat([files, series.astype("string"), others], ignore_index=True)
+    listed = pd.concat([files, series.astype(TEXT), others], ignore_index=True)
     return listed.drop_duplicates(["kind", "subject"])
 
 
@@ -169,7 +170,7 @@ def _instances_without_twin(tables: CohortTables) -> pd.DataFrame:
     wanted = listed.groupby("series_uid").size()
     # two counts compare only in one order, and a manifest comes in its own
     fewer = wanted > held.groupby("series_uid").size().reindex(wanted.index)
-    subject = lost["instance_uid"].fillna(lost["file_name"]).fillna(lost["row"].astype("string"))
+    subject = lost["instance_uid"].fillna(lost["file_name"]).fillna(lost["row"].astype(TEXT))
     return lost.assign(subject=subject, fewer=lost["series_uid"].map(fewer).astype(bool))
 
 

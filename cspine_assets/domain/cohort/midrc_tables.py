@@ -19,7 +19,7 @@ from pyarrow import csv
 from cspine_assets.domain.cohort.source import Source
 from cspine_assets.domain.cohort.source_file import SourceFile
 from cspine_assets.domain.errors import SourceError, TableError
-from cspine_assets.domain.tables.base import Table, column_names, validate
+from cspine_assets.domain.tables.base import TEXT, Table, column_names, validate
 from cspine_assets.domain.tables.midrc import NODES, ImageManifest, MidrcNode
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -85,7 +85,7 @@ def _read(node: MidrcNode, file: SourceFile) -> MidrcRead:
     frame = pd.DataFrame(index=pd.RangeIndex(count))
     for name in described:
         # popped: of a million rows, text and its typed twin need not be held for all columns at once
-        text = _series(raw.pop(names[name])) if name in names else pd.Series(pd.NA, frame.index, "string")
+        text = _series(raw.pop(names[name])) if name in names else pd.Series(pd.NA, frame.index, TEXT)
         frame[name] = _typed(node, file, name, text, warnings)
     pa.default_memory_pool().release_unused()
     frame["extra_columns"] = extra
@@ -170,7 +170,7 @@ def _require(node: MidrcNode, file: SourceFile, absent: Sequence[str], columns: 
 
 def _series(cells: pa.ChunkedArray) -> pd.Series[str]:
     """Returns a column as pandas text."""
-    series: pd.Series[str] = cells.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get)
+    series: pd.Series[str] = cells.to_pandas(types_mapper={pa.string(): TEXT}.get)
     return series
 
 
@@ -216,7 +216,7 @@ def _list_of_numbers(text: str) -> list[float]:
 def _extra(unknown: dict[str, pa.ChunkedArray], count: int) -> pd.Series[str]:
     """Returns the unknown columns, which it uses up, as one JSON object a row; missing where a row has none of them."""
     if not unknown:
-        return pd.Series(pd.NA, pd.RangeIndex(count), "string")
+        return pd.Series(pd.NA, pd.RangeIndex(count), TEXT)
     # joined by column: of a million rows, an encoder called for each costs more than all the rest of the reading
     parts = []
     for name in list(unknown):

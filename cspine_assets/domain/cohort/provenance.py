@@ -15,7 +15,7 @@ import pandas as pd
 from cspine_assets.domain.cohort.evidence import Evidence, provenance_of_word
 from cspine_assets.domain.cohort.findings import Finding, findings_frame
 from cspine_assets.domain.cohort.names import MASK_ENDING, exam_key
-from cspine_assets.domain.tables.base import validate
+from cspine_assets.domain.tables.base import TEXT, validate
 from cspine_assets.domain.tables.cohort import AnnotationProvenance
 
 FROM_TABLE: Final = "annotation_method"
@@ -56,8 +56,8 @@ def build_annotation_provenance(
     methods = _methods(annotation_files)
     has_mask = exams["mask_file_name"].notna()
     frame = exams[["exam_id", "patient_id"]].copy()
-    frame["annotation_method"] = frame["exam_id"].map(methods).astype("string").where(has_mask)
-    words = frame["annotation_method"].map(provenance_of_word, na_action="ignore").astype("string").fillna("unknown")
+    frame["annotation_method"] = frame["exam_id"].map(methods).astype(TEXT).where(has_mask)
+    words = frame["annotation_method"].map(provenance_of_word, na_action="ignore").astype(TEXT).fillna("unknown")
     all_auto = bool((words == "model").any()) and not bool((words == "expert").any())
     if all_auto:
         words = words.where(words != "model", "unknown")
@@ -90,7 +90,7 @@ def _stated(exams: pd.DataFrame, evidence: Evidence) -> pd.Series[str]:
     """Returns what the evidence says of each exam, by its name or else its series."""
     stated = exams["exam_id"].map(evidence.stated).fillna(exams["series_uid"].map(evidence.stated))
     # a complete list of expert masks says of every other mask that no expert drew it
-    return stated.astype("string").fillna("model" if evidence.complete else "unknown")
+    return stated.astype(TEXT).fillna("model" if evidence.complete else "unknown")
 
 
 def _doubts(exams: pd.DataFrame, annotation_files: pd.DataFrame, evidence: Evidence) -> list[Finding]:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from cspine_assets.domain.cohort.names import exam_key
 from cspine_assets.domain.errors import SourceError, TableError
+from cspine_assets.domain.tables.base import TEXT
 
 _EXPECTED: Final = (
     "a test list (one exam, series or file name a line), nnU-Net's splits_final.json, or a TSV with patient_id, "
@@ -95,7 +96,7 @@ def place_exams(exams: pd.DataFrame, given: GivenSplit) -> pd.DataFrame:
     _refuse(given, "the patient of the release", sorted(other["exam_id"]), "of another patient")
     frame["side"] = frame["key"].map(given.sides)
     frame["fold"] = frame["key"].map(given.folds).astype("Int64")
-    where = frame["side"] + frame["fold"].astype("string").radd(" fold ").fillna("")
+    where = frame["side"] + frame["fold"].astype(TEXT).radd(" fold ").fillna("")
     several = where.groupby(frame["patient_id"]).nunique()
     _refuse(given, "every patient on one side", sorted(several.index[several > 1]), "patients on two sides")
     return frame[["exam_id", "patient_id", "side", "fold"]].reset_index(drop=True)

@@ -16,7 +16,7 @@ from cspine_assets.domain.cohort.strata import patient_strata
 from cspine_assets.domain.cohort.stratification import Unit, share_out
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.tables.base import validate
+from cspine_assets.domain.tables.base import TEXT, validate
 from cspine_assets.domain.tables.cohort import SplitBalance, Splits
 
 _NOBODY: Final = pd.DataFrame({"exam_id": [], "patient_id": [], "side": [], "fold": []})
@@ -140,7 +140,7 @@ def split_fingerprint(splits: pd.DataFrame) -> str:
     not change it.
     """
     rows = splits[splits["part"].isin(["development", "test"])].sort_values("exam_id")
-    cells = zip(rows["exam_id"], rows["part"], rows["fold"].astype("string").fillna(""), strict=True)
+    cells = zip(rows["exam_id"], rows["part"], rows["fold"].astype(TEXT).fillna(""), strict=True)
     return fingerprint_text(*("|".join(row) for row in cells))
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import pandas as pd
 
 from cspine_assets.domain.cohort.exams import NOT_REPORTED, nominal_field_strength
+from cspine_assets.domain.tables.base import TEXT
 
 AGE_BANDS: Final = (
     (0, 40, "under 40"),
@@ -36,7 +37,7 @@ def exam_strata(exams: pd.DataFrame) -> pd.DataFrame:
     strata["race"] = exams["race"].replace(NOT_REPORTED, pd.NA)
     strata["manufacturer"] = exams["manufacturer"]
     strata["field_strength"] = nominal_field_strength(exams)
-    return strata.astype("string").reset_index(drop=True)
+    return strata.astype(TEXT).reset_index(drop=True)
 
 
 def patient_strata(exams: pd.DataFrame) -> pd.DataFrame:
@@ -55,13 +56,13 @@ def patient_strata(exams: pd.DataFrame) -> pd.DataFrame:
     strata["field_strength"] = nominal_field_strength(first).fillna("missing")
     several = exams.groupby("patient_id").size().reindex(first.index) > 1
     strata["exam_count"] = several.map({True: "several", False: "one"})
-    return strata.astype("string").sort_index()
+    return strata.astype(TEXT).sort_index()
 
 
 def _age_bands(exams: pd.DataFrame) -> pd.Series[str]:
     """Returns the age band of each row, missing where no age is known."""
     bands = [_age_band(age, over) for age, over in zip(exams["age_years"], exams["age_over_89"], strict=True)]
-    return pd.Series(bands, index=exams.index, dtype="string")
+    return pd.Series(bands, index=exams.index, dtype=TEXT)
 
 
 def _age_band(age: float | None, over_89: bool) -> str | None:

@@ -14,6 +14,7 @@ from typing import Final
 import pandas as pd
 
 from cspine_assets.domain.evaluation.sets import mixed_set_name, with_set_name, with_worst_case
+from cspine_assets.domain.tables.base import TEXT
 
 MIN_EXAMS: Final = 10
 """No verdict on a group of fewer exams: one of them would move its median."""
@@ -120,7 +121,7 @@ def _attributes(strata: pd.DataFrame, exam_metrics: pd.DataFrame) -> pd.DataFram
     """Returns the attributes of every scored exam, provenance first."""
     provenance = exam_metrics.drop_duplicates("exam_id").set_index("exam_id")["annotation_provenance"]
     known = strata.set_index("exam_id").reindex(provenance.index)
-    return known.assign(**{PROVENANCE: provenance})[[PROVENANCE, *known.columns]].astype("string").fillna(NOT_REPORTED)
+    return known.assign(**{PROVENANCE: provenance})[[PROVENANCE, *known.columns]].astype(TEXT).fillna(NOT_REPORTED)
 
 
 def _crossed(attributes: pd.DataFrame) -> Iterator[Grouping]:

@@ -94,7 +94,7 @@ def _read_table(path: Path, key: str) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         if path.suffix.lower() == ".csv":
-            return _named(pd.read_csv(path, converters={key: str, STRUCTURE: str}), key)
+            return _named(pd.read_csv(path, converters=dict.fromkeys((key, STRUCTURE), _wrapped)), key)
         # pandas' own reader would make numbers of names
         records = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -106,10 +106,15 @@ def _read_table(path: Path, key: str) -> pd.DataFrame:
         raise CSpineError(f"{path}: expected a readable file of scores, got: {error}") from error
 
 
+def _wrapped(cell: str) -> tuple[str]:
+    """Returns a name in a tuple: in what a converter returns as text, pandas 3 takes NA for a missing value."""
+    return (cell,)
+
+
 def _named(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Returns rows of a CSV file with nothing in place of each name that is empty."""
-    columns = table.columns.intersection([key, STRUCTURE])
-    table[columns] = table[columns].replace("", None)
+    """Returns rows of a CSV file with their names as text, and nothing in place of each name that is empty."""
+    for column in table.columns.intersection([key, STRUCTURE]):
+        table[column] = [name or None for (name,) in table[column]]
     return table
 
 

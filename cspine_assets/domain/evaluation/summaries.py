@@ -20,7 +20,7 @@ from cspine_assets.domain.evaluation.sets import (
     with_set_name,
     with_worst_case,
 )
-from cspine_assets.domain.tables.base import Table
+from cspine_assets.domain.tables.base import TEXT, Table
 from cspine_assets.domain.tables.evaluation import FoldSummary, SummaryOnTest
 
 ALL_FOLDS: Final = "all"
@@ -37,8 +37,8 @@ def fold_summary(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = SUMMARY
         metrics: Columns to sum up.
     """
     scored = exam_metrics[exam_metrics["set"] == "cv"]
-    by_fold = scored.assign(fold=scored["fold"].astype("string"))
-    together = scored.assign(fold=pd.array([ALL_FOLDS] * len(scored), dtype="string"))
+    by_fold = scored.assign(fold=scored["fold"].astype(TEXT))
+    together = scored.assign(fold=pd.array([ALL_FOLDS] * len(scored), dtype=TEXT))
     return _summarise(FoldSummary, pd.concat([by_fold, together]), ("fold", *_GROUP), metrics)
 
 

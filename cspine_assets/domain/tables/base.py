@@ -11,7 +11,7 @@ import copy
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,18 +24,32 @@ from pandera.typing.pandas import Series
 
 from cspine_assets.domain.errors import TableError
 
+TEXT: Final = pd.StringDtype("python")
+"""The type of every column of text, whose missing values are ``pd.NA``.
+
+Which type pandas means by "string" depends on its version, and so do the one that pandera means and what a comparison
+with a missing value gives: name this one in ``astype`` and ``dtype=``.
+"""
+
 
 @pandas_engine.Engine.register_dtype
 @immutable(init=True)
 class Words(pandas_engine.STRING):
-    """pandas' strings, for which that all is well is one answer.
+    """``TEXT``, for which that all is well is one answer.
 
     Pandera's own type answers for each cell, and of the cells that are not well, of none too, pandera writes a table
     into a message: half the time of validating one patient's rows.
     """
 
+    def __post_init__(self) -> None:
+        """Take ``TEXT``; pandera's own type follows the version of pandas."""
+        object.__setattr__(self, "type", TEXT)
+        object.__setattr__(self, "storage", TEXT.storage)
+
     def check(self, pandera_dtype: Any, data_container: Any = None) -> Any:  # noqa: ANN401
         """Returns whether a column is of this type; for each cell, where some are not."""
+        if getattr(data_container, "dtype", None) == TEXT:
+            return True
         answer: Any = super().check(pandera_dtype, data_container)
         return answer if isinstance(answer, bool) or not np.all(answer) else True
 
@@ -177,8 +191,7 @@ def _findings(table: type[Table], cases: pd.DataFrame) -> str:
 
 def empty_frame(table: type[Table]) -> pd.DataFrame:
     """Returns the table without rows, its columns typed as described."""
-    columns = table.to_schema().columns
-    return pd.DataFrame({name: pd.Series(dtype=str(spec.dtype)) for name, spec in columns.items()})
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in _dtypes(table).items()})
 
 
 def arrow_schema(table: type[Table]) -> pa.Schema:
