@@ -15,7 +15,7 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from cspine_assets.defs.alerts import PASSWORD_VARIABLE, alert_sensors
 from cspine_assets.defs.automation import Alerts
 from cspine_assets_tests.defs.test_alerts import PATIENT, failing
-from cspine_assets_tests.end_to_end.page import free_port
+from cspine_assets_tests.processes import free_port
 
 # the server knows the first kind of connection as one that is in clear, which it is not
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")

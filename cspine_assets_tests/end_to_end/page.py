@@ -1,7 +1,6 @@
 """The Dagster page of a home as a browser asks it: queries, and work that is started."""
 
 import json
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -23,12 +22,6 @@ mutation($params: ExecutionParams!) {
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(frozen=True)
 class Page:
     """A page that answers."""
@@ -47,7 +40,7 @@ class Page:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql", body, {"content-type": "application/json", **self.bearer}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)["data"]
 
     def answered(self, **headers: str) -> int:

@@ -33,8 +33,8 @@ from cspine_assets.domain.tables.imaging import Masks, Volumes
 from cspine_assets_tests.defs.test_alerts import Receiver, receiving
 from cspine_assets_tests.end_to_end.by_itself import has_ticked
 from cspine_assets_tests.end_to_end.conftest import CSPINE
-from cspine_assets_tests.end_to_end.page import Page, free_port
-from cspine_assets_tests.processes import alive, within
+from cspine_assets_tests.end_to_end.page import Page
+from cspine_assets_tests.processes import alive, free_port, within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SEED_VARIABLE = "CSPINE_KILLS_SEED"

@@ -13,7 +13,7 @@ from cspine_assets.nnunet import process
 from cspine_assets.nnunet.messages import Note
 from cspine_assets.nnunet.process import ChildLostError, ChildStoppedError, Supervision, run_child
 from cspine_assets_tests.nnunet.toy_child import ToyRequest, ToyResult
-from cspine_assets_tests.processes import alive, within
+from cspine_assets_tests.processes import SetClock, alive, within
 
 ROOT = Path(__file__).parents[2]
 TOY = "cspine_assets_tests.nnunet.toy_child"
@@ -26,11 +26,19 @@ def environment(**more):
     return os.environ | {"PYTHONPATH": str(ROOT)} | more
 
 
-def gone(pid_file, limit_s=1.0):
+def gone(pid_file):
     """Whether the child and its worker are no more; a killed orphan needs a moment."""
     pids = pid_file.read_text().split()
     assert len(pids) == 2
-    return within(limit_s, lambda: not any(alive(int(pid)) for pid in pids))
+    return within(10, lambda: not any(alive(int(pid)) for pid in pids))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock by which the silence of a child is measured."""
+    made = SetClock()
+    monkeypatch.setattr(process, "time", made)
+    return made
 
 
 def run_toy(tmp_path, deed, *, on_message=lambda _: None, pid_file=None, module=TOY, **limits):
@@ -102,9 +110,9 @@ def test_a_module_that_does_not_exist_is_a_model_error(tmp_path):
         )
 
 
-def test_a_silent_child_is_ended_and_the_error_says_where_it_was(tmp_path):
-    with pytest.raises(ChildLostError, match=r"silent for more than 2 s.*last heard: at work"):
-        run_toy(tmp_path, "sleep", heartbeat_timeout_s=2)
+def test_a_silent_child_is_ended_and_the_error_says_where_it_was(tmp_path, clock):
+    with pytest.raises(ChildLostError, match=r"silent for more than 1000 s.*last heard: at work"):
+        run_toy(tmp_path, "sleep", heartbeat_timeout_s=1000, on_message=lambda _: clock.forward(1001))
 
 
 def test_a_stop_request_ends_the_child_and_its_workers(tmp_path):
@@ -123,10 +131,11 @@ def test_a_listener_that_raises_ends_the_child_and_is_heard(tmp_path):
     assert gone(tmp_path / "pids")
 
 
-def test_a_child_that_ignores_interrupts_is_killed(tmp_path, monkeypatch):
+def test_a_child_that_ignores_interrupts_is_killed(tmp_path, monkeypatch, clock):
     monkeypatch.setattr(process, "INTERRUPT_GRACE_S", 0.5)
+    limits = {"heartbeat_timeout_s": 1000, "on_message": lambda _: clock.forward(1001)}
     with pytest.raises(ModelError, match="silent"):
-        run_toy(tmp_path, "ignore interrupts", pid_file=tmp_path / "pids", heartbeat_timeout_s=1.5)
+        run_toy(tmp_path, "ignore interrupts", pid_file=tmp_path / "pids", **limits)
     assert gone(tmp_path / "pids")
 
 
@@ -179,7 +188,7 @@ def test_a_child_is_started_heard_and_ended_on_a_system_that_is_not_linux(tmp_pa
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
-def test_when_the_parent_is_killed_child_and_workers_follow_within_two_seconds(tmp_path, blow):
+def test_when_the_parent_is_killed_child_and_workers_follow(tmp_path, blow):
     script = (
         "import sys; from pathlib import Path; from cspine_assets_tests.nnunet.test_process import run_toy;"
         "folder = Path(sys.argv[1]); run_toy(folder, 'sleep', pid_file=folder / 'pids')"
@@ -189,7 +198,7 @@ def test_when_the_parent_is_killed_child_and_workers_follow_within_two_seconds(t
     assert within(20, lambda: pids.exists() and " " in pids.read_text())
     parent.send_signal(blow)
     parent.wait()
-    assert gone(pids, limit_s=2)
+    assert gone(pids)
 
 
 def test_an_interrupted_parent_ends_the_child(tmp_path):
@@ -205,5 +214,5 @@ def test_an_interrupted_parent_ends_the_child(tmp_path):
     pids = tmp_path / "pids"
     assert within(20, lambda: pids.exists() and " " in pids.read_text())
     parent.send_signal(signal.SIGINT)
-    assert parent.wait(timeout=10) != 0
+    assert parent.wait(timeout=600) != 0
     assert gone(pids)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from cspine_assets.domain.errors import ModelError
@@ -28,13 +29,15 @@ class ToyResult(Frozen):
 def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
     start_method = request.deed.removesuffix(" a worker")
     if start_method in multiprocessing.get_all_start_methods():
-        process = multiprocessing.get_context(start_method).Process(target=time.sleep, args=(120,))
+        process = multiprocessing.get_context(start_method).Process(target=time.sleep, args=(600,))
         process.start()
         request.pid_file.write_text(f"{os.getpid()} {process.pid}")
         process.join()
     elif request.pid_file is not None:
-        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         request.pid_file.write_text(f"{os.getpid()} {worker.pid}")
+    if request.deed == "ignore interrupts":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout.write("this is the toy child's own output\n")
     sys.stdout.flush()
     emit(Note(text="at work"))
@@ -46,21 +49,25 @@ def work(request: ToyRequest, emit: entry.Emit) -> ToyResult:
             raise ModelError("fold 2: expected a whole checkpoint. Train it again.")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "sleep":
-            time.sleep(120)
+        case "sleep" | "ignore interrupts":
+            time.sleep(600)
         case "terminate a worker":
-            worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(120,))
+            context = multiprocessing.get_context("fork")
+            there = context.Event()
+            worker = context.Process(target=_stay, args=(there,))
             worker.start()
-            time.sleep(0.2)
+            there.wait()
             worker.terminate()
             worker.join()
             return ToyResult(answer=worker.exitcode, omp_num_threads=None)
         case "quit":
             os._exit(3)
-        case "ignore interrupts":
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            time.sleep(120)
     return ToyResult(answer=42, omp_num_threads=os.environ.get("OMP_NUM_THREADS"))
+
+
+def _stay(there: Event) -> None:
+    there.set()
+    time.sleep(600)
 
 
 if __name__ == "__main__":
