@@ -12,10 +12,9 @@ import psutil
 import pytest
 
 from cspine_assets.domain.home import Home
-from cspine_assets_tests.end_to_end.page import Page, free_port
-from cspine_assets_tests.processes import within
+from cspine_assets_tests.end_to_end.page import Page
+from cspine_assets_tests.processes import free_port, within
 
-pytestmark = pytest.mark.timeout(240)
 CSPINE = Path(sys.executable).with_name("cspine")
 DELETE_A_RUN = 'mutation { deletePipelineRun(runId: "11111111-1111-1111-1111-111111111111") { __typename } }'
 
@@ -35,7 +34,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
         assert {c.laddr.ip for c in listening if c.laddr.port == port} == {"127.0.0.1"}
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(600)
 
 
 def test_a_mutation_is_refused_by_a_read_only_page_and_by_no_other(
@@ -54,7 +53,7 @@ def asks_for_its_token(page: Page, said: str) -> None:
     token = printed.partition("=")[2]
     assert page.bearer["authorization"] == f"Bearer {token}"
     client = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with client.open(printed, timeout=30) as answer:
+    with client.open(printed, timeout=600) as answer:
         assert answer.url == f"http://127.0.0.1:{page.port}/"
         assert b"<title" in answer.read()
     assert page.answered() == 401

@@ -15,8 +15,7 @@ from pathlib import Path
 import dagster as dg
 
 from cspine_assets.cli.page_token import ensure_token
-from cspine_assets_tests.end_to_end.page import free_port
-from cspine_assets_tests.processes import within
+from cspine_assets_tests.processes import free_port, within
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Daemon, webserver and runs are killed at ten random moments: what stands is whole, and the work completes by itself.
+"""Daemon, webserver and runs are killed at ten moments: what stands is whole, and the work completes by itself.
 
 The work is the taking in of patients whose volumes were lost, again and again, so that a killed run was in the middle
 of a range of patients; nobody starts it a second time.
@@ -36,8 +36,9 @@ from cspine_assets_tests.end_to_end.conftest import CSPINE
 from cspine_assets_tests.end_to_end.page import Page
 from cspine_assets_tests.processes import alive, free_port, within
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-SEED_VARIABLE = "CSPINE_KILLS_SEED"
+pytestmark = pytest.mark.slow
+SEED_VARIABLE, SEED = "CSPINE_KILLS_SEED", 20251021
+"""The same kinds in the same order in every run; a person who looks for other failures sets another seed."""
 KINDS, EACH, KILLS = ("daemon", "webserver", "run"), 3, 10
 PATIENTS = 24
 FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -124,14 +125,14 @@ class Platform:
         self.say(f"asked for run {self.page.launch_job('take_in')}")
 
     def kill(self, kind: str, random_: random.Random) -> None:
-        """Kills a process of a kind at a random moment; a run when some patients are written, and others are not."""
+        """Kills a process of a kind when a random number of patients is written; a run when others are not."""
         victim = None
         while victim is None:
             self.start_work()
+            going = self._comes_to(random_.randrange(PATIENTS))
             if kind != "run":
-                time.sleep(random_.uniform(0.5, 4))
-                assert within(30, lambda: self.victim(kind))
-            elif not self._comes_to(random_.randrange(PATIENTS)):
+                assert within(60, lambda: self.victim(kind))
+            elif not going:
                 assert within(120, self.idle)
                 continue
             victim = self.victim(kind)
@@ -169,7 +170,7 @@ def platform(home: Home, tmp_path: Path) -> Iterator[Platform]:
     finally:
         family = supervisor.children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(600)
         print(said.read_text())
     assert within(20, lambda: not any(alive(one) for one in family))
 
@@ -182,7 +183,7 @@ def drawn_kinds(random_: random.Random) -> list[str]:
 
 
 def test_ten_kills_leave_what_stands_whole_and_the_work_completes_by_itself(platform: Platform, receiver: Receiver):
-    seed = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(10**6))
+    seed = int(os.environ.get(SEED_VARIABLE) or SEED)
     random_ = random.Random(seed)
     kinds = drawn_kinds(random_)
     platform.say(f"{SEED_VARIABLE}={seed} kills {', '.join(kinds)}")

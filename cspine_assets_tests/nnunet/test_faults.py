@@ -1,18 +1,17 @@
 """Real trainings that are broken in every way we know: each is resumed or refused, and leaves no process behind."""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import threading
-import time
 from dataclasses import replace
 
 import psutil
 import pytest
 
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.nnunet import process
 from cspine_assets.nnunet.holds import HeldError
 from cspine_assets.nnunet.process import ChildLostError, ChildStoppedError
 from cspine_assets.nnunet.training import running_trainings
@@ -20,7 +19,6 @@ from cspine_assets_tests.nnunet.breakable import (
     EPOCHS,
     LONG,
     SAVE_EVERY,
-    WITHIN_S,
     Heard,
     epochs_in,
     family,
@@ -30,8 +28,9 @@ from cspine_assets_tests.nnunet.breakable import (
 )
 from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import train
+from cspine_assets_tests.processes import SetClock
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +46,17 @@ def assert_whole(trained, unbroken):
         assert trained.validation_dice[structure] == pytest.approx(dice, abs=0.02)
 
 
-def test_a_child_killed_at_any_epoch_goes_on_by_itself_with_fewer_workers(planned_study, tmp_path):
-    killed_after = random.randint(1, EPOCHS - 1)
-    print(f"killed after epoch {killed_after}")
-    struck = []
+def test_a_child_killed_at_its_last_epoch_but_one_goes_on_by_itself_with_fewer_workers(planned_study, tmp_path):
+    struck = []  # the tests below strike at the epochs before
 
     def kill():
         struck.extend(family())
         struck[0].send_signal(signal.SIGKILL)
 
-    heard = Heard(killed_after, kill)
+    heard = Heard(EPOCHS - 1, kill)
     trained = train(planned_study, profile=LONG, results=tmp_path, on_message=heard, augmentation_workers=2)
     assert len(struck) >= 3, "the child, and workers that augment"
-    assert left_of(struck, 0) == []
+    assert left_of(struck) == []
     assert heard.lost() <= SAVE_EVERY
     assert [epoch.epoch for epoch in trained.record.epochs] == list(range(1, EPOCHS + 1))
     assert any("signal 9" in note and "with 1 instead of 2" in note for note in heard.notes)
@@ -80,12 +77,14 @@ def test_a_dead_augmentation_worker_is_told_and_fewer_are_tried(planned_study, t
     assert trained.epochs == EPOCHS
 
 
-def test_a_hung_child_is_ended_and_goes_on_with_fewer_workers(planned_study, tmp_path):
-    struck = []
+def test_a_hung_child_is_ended_and_goes_on_with_fewer_workers(planned_study, tmp_path, monkeypatch):
+    struck, clock = [], SetClock()
+    monkeypatch.setattr(process, "time", clock)
 
     def hang():
         struck.extend(family())
         struck[0].suspend()
+        clock.forward(1001)
 
     heard = Heard(SAVE_EVERY + 1, hang)
     trained = train(
@@ -94,10 +93,10 @@ def test_a_hung_child_is_ended_and_goes_on_with_fewer_workers(planned_study, tmp
         results=tmp_path,
         on_message=heard,
         augmentation_workers=1,
-        heartbeat_timeout_s=25,  # longer than the imports of a child on a busy machine
+        heartbeat_timeout_s=1000,
     )
-    assert any("silent for more than 25 s" in note and "with 0 instead of 1" in note for note in heard.notes)
-    assert left_of(struck, 0) == []
+    assert any("silent for more than 1000 s" in note and "with 0 instead of 1" in note for note in heard.notes)
+    assert left_of(struck) == []
     assert heard.lost() <= SAVE_EVERY
     assert trained.epochs == EPOCHS
 
@@ -116,8 +115,8 @@ def test_a_killed_step_is_begun_anew_by_its_parent_and_resumes(planned_study, un
     wait_for_epoch(parent, 3)
     struck = family(parent.pid)
     struck[0].parent().send_signal(signal.SIGKILL)
-    said = parent.communicate(timeout=120)[0].splitlines()
-    assert left_of(struck, 0) == []
+    said = parent.communicate()[0].splitlines()
+    assert left_of(struck) == []
     told = [1, 2, 3, *epochs_in(said)]
     assert len(told) - len(set(told)) <= SAVE_EVERY
     assert said[-1].startswith(f"made {EPOCHS} "), said
@@ -138,7 +137,7 @@ def test_nothing_outlives_its_parent(planned_study, tmp_path, blow, also_the_chi
     victims = [psutil.Process(parent.pid), *(family(parent.pid)[:1] if also_the_child else [])]
     for victim in victims:
         victim.send_signal(blow)
-    parent.wait(timeout=WITHIN_S)
+    parent.wait()
     assert left_of(struck) == []
     assert running_trainings(folders) == ()
     heard = Heard(epochs=[1, *epochs_in(parent.stdout.read().splitlines())])
@@ -177,13 +176,11 @@ def test_a_cancelled_training_ends_at_once_and_can_be_resumed(planned_study, tmp
         struck.extend(family())
         stop.set()
 
-    began = time.monotonic()
-    heard = Heard(SAVE_EVERY + 1, lambda: (cancel(), struck.append(time.monotonic())))
+    heard = Heard(SAVE_EVERY + 1, cancel)
     with pytest.raises(ChildStoppedError):
         train(planned_study, profile=LONG, results=tmp_path, on_message=heard, augmentation_workers=2, stop=stop)
-    cancelled_at = struck.pop()
-    assert time.monotonic() - cancelled_at < WITHIN_S < WITHIN_S + cancelled_at - began
-    assert left_of(struck, 0) == []
+    assert heard.epochs == [*range(1, SAVE_EVERY + 2)], "it went on after it was cancelled"
+    assert left_of(struck) == []
     trained = train(planned_study, profile=LONG, results=tmp_path, on_message=heard)
     assert trained.resumed_from is not None
     assert heard.lost() <= SAVE_EVERY
@@ -200,7 +197,7 @@ def test_the_second_launch_of_a_fold_is_refused_with_the_reason(planned_study, t
         other = train(planned_study, fold=1, results=tmp_path)
         assert not other.up_to_date, "another fold is nobody else's"
     finally:
-        said = parent.communicate(timeout=120)[0]
+        said = parent.communicate()[0]
     assert f"made {EPOCHS} None" in said, "the first launch has not noticed"
 
 

@@ -17,6 +17,7 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
 from cspine_assets.domain.errors import CSpineError, ModelError
+from cspine_assets.nnunet import process
 from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.children import predict as child
 from cspine_assets.nnunet.children.loading import load_folds
@@ -40,6 +41,7 @@ from cspine_assets.nnunet.profiles import Configuration
 from cspine_assets.nnunet.scans import predict_folder, predict_scan
 from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY, train
+from cspine_assets_tests.processes import SetClock
 
 SETTINGS = PredictionSettings(disable_tta=True, step_size=0.5)
 KEEP_LARGEST = {Predictor.ENSEMBLE: Postprocessing.KEEP_LARGEST}
@@ -381,7 +383,9 @@ def test_other_models_settings_or_postprocessing_are_other_inputs(models):
     assert len({plain, *others}) == 5
 
 
-def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_study, tmp_path):
+def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_study, tmp_path, monkeypatch):
+    clock = SetClock()
+    monkeypatch.setattr(process, "time", clock)
     doomed, good = (case for case in planned_study.cases if case.part == "test")
     cases = [PredictionCase(case_id=case.case_id, image=case.image) for case in (doomed, good)]
     cases.insert(0, PredictionCase(case_id="hanging", image=good.image))
@@ -397,6 +401,8 @@ def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_s
                 with suppress(psutil.NoSuchProcess):
                     if "cspine_assets.nnunet.children.predict" in child.cmdline():
                         child.send_signal(blows[message.case_id])
+                        if blows[message.case_id] == signal.SIGSTOP:
+                            clock.forward(1001)
 
     supervision = planned_study.supervision("lost", strike)
     result = predict_cases(
@@ -406,11 +412,11 @@ def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_s
         settings=SETTINGS,
         postprocessing={},
         slot=CPU,
-        supervision=replace(supervision, heartbeat_timeout_s=25),
+        supervision=replace(supervision, heartbeat_timeout_s=1000),
     )
     assert result.predicted == (good.case_id,)
     hung, died = result.failed
     assert (hung.case_id, died.case_id) == ("hanging", doomed.case_id)
     assert hung.reason.startswith(f"at stage '{heard['hanging']}'")
-    assert "silent for more than 25 s" in hung.reason
+    assert "silent for more than 1000 s" in hung.reason
     assert "killed by signal 9" in died.reason

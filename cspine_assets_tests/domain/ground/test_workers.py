@@ -41,7 +41,7 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
         "from cspine_assets.domain.workers import each_in_workers\n"
         "print(list(each_in_workers([[1]], abs, lost=abs, workers=1)))\n"
     )
-    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60).stderr
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=600).stderr
     assert "if __name__ == '__main__'" in told
     assert "NoneType" not in told
 
@@ -90,7 +90,7 @@ import os, sys, time
 from cspine_assets.domain.workers import each_in_workers
 def work(items):
     open(sys.argv[1], "w").write(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(10_000)
     return items
 if __name__ == "__main__":
     list(each_in_workers([[1]], work, lost=str, workers=1))
@@ -115,7 +115,7 @@ def tell_pid_and_sleep(items, *, folder):
     if items == [0]:
         return items
     (Path(folder) / "pid").write_text(str(os.getpid()))
-    time.sleep(60)
+    time.sleep(10_000)
     return items
 
 
@@ -124,7 +124,5 @@ def test_workers_end_at_once_when_nobody_waits_any_more(tmp_path):
     results = each_in_workers([[1], [0]], work, lost=lambda item: item, workers=2)
     assert next(results) == 0
     assert within(30, lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-    began = time.monotonic()
-    results.close()
-    assert time.monotonic() - began < 5
+    results.close()  # the worker sleeps longer than a test may take: this would not return if it were waited for
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
