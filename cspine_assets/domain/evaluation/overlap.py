@@ -6,6 +6,7 @@ anything over more than one exam stand in their own modules.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -13,17 +14,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.anatomy import BACKGROUND, LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
 
 _WORD: Final = 8
 """Bytes of a machine word: voxels are looked at eight at a time, since most are background in both masks."""
 
-_EVERY_BYTE: Final = 0x0101010101010101
-"""A word with 1 in each of its bytes."""
-
-_BITS: Final = np.array([_EVERY_BYTE * label for label in LABELS.values()], np.uint64)[:, np.newaxis]
-"""The bits of a word that a structure sets: the study's labels, 1 and 2, are one bit each, so bits set are voxels."""
+_BYTES: Final = 256
+"""Numbers that fit in a byte, 0 among them."""
 
 
 class Status(StrEnum):
@@ -60,26 +58,31 @@ class Overlap:
 
 
 def measure_overlap(
-    reference: NDArray[np.uint8],
-    prediction: NDArray[np.uint8],
+    reference: NDArray[np.generic],
+    prediction: NDArray[np.generic],
     *,
     slice_axis: int,
     voxel_volume_mm3: float,
+    labels: Mapping[Structure, int] = LABELS,
 ) -> dict[Structure, Overlap]:
     """Returns the overlap of every structure of two masks on one grid.
 
     Args:
-        reference: Mask with the study's labels, any shape of three axes.
+        reference: Mask of three axes, of any type of number; a voxel belongs to a structure where it equals its label.
         prediction: Mask of the same shape.
         slice_axis: Array axis along which sagittal slices lie, from the affine.
         voxel_volume_mm3: Volume of one voxel.
+        labels: Number of each structure in both masks, by default the study's; other numbers are background.
 
     Raises:
         GeometryError: The shapes differ.
+        ValueError: A structure has the number of the background.
     """
+    if BACKGROUND in labels.values():
+        raise ValueError(f"expected labels other than the background's {BACKGROUND}, got {dict(labels)}.")
     return {
         structure: _overlap_of(counts, voxel_volume_mm3)
-        for structure, counts in _count_by_slice(reference, prediction, slice_axis).items()
+        for structure, counts in _count_by_slice(reference, prediction, slice_axis, labels).items()
     }
 
 
@@ -129,7 +132,7 @@ def _slice_mean(counts: _Counts) -> float:
 
 
 def _count_by_slice(
-    reference: NDArray[np.uint8], prediction: NDArray[np.uint8], slice_axis: int
+    reference: NDArray[np.generic], prediction: NDArray[np.generic], slice_axis: int, labels: Mapping[Structure, int]
 ) -> dict[Structure, _Counts]:
     """Returns the voxel counts of every structure by slice.
 
@@ -138,24 +141,51 @@ def _count_by_slice(
     if reference.shape != prediction.shape:
         raise GeometryError(f"expected two masks of one shape, got {reference.shape} against {prediction.shape}.")
     order = _slices_first(reference, slice_axis)
-    ours, theirs = _as_words(reference, order), _as_words(prediction, order)
+    codes = _codes((reference, prediction), labels)
+    ours, theirs = (_as_words(_as_bytes(mask, codes), order) for mask in (reference, prediction))
     filled = np.flatnonzero(np.logical_or(ours, theirs))
-    first, second = (_known(words.reshape(-1).take(filled)) for words in (ours, theirs))
     starts = np.searchsorted(filled, np.arange(len(ours) + 1) * ours.shape[1])
-    counts = zip(*(_count_voxels(words, starts) for words in (first, second, first & second)), strict=True)
-    return {structure: _Counts(*by_slice) for structure, by_slice in zip(LABELS, counts, strict=True)}
+    first, second = (words.reshape(-1).take(filled).view(np.uint8) for words in (ours, theirs))
+    bits = np.empty((len(labels), 3, len(filled)), np.uint8)
+    in_first, in_second = (np.empty_like(first, np.bool_) for _ in range(2))  # memory is taken once, not for each label
+    for (of_first, of_second, of_both), number in zip(bits, labels.values(), strict=True):
+        # a true voxel is a byte of one bit: bits of a word are voxels, whatever number the label has
+        words = np.equal(first, codes[number], out=in_first).view(np.uint64)
+        others = np.equal(second, codes[number], out=in_second).view(np.uint64)
+        np.bitwise_count(words, out=of_first)
+        np.bitwise_count(others, out=of_second)
+        np.bitwise_count(np.bitwise_and(words, others, out=words), out=of_both)
+    return {s: _Counts(*by_slice) for s, by_slice in zip(labels, _add_up(bits, starts), strict=True)}
 
 
-def _count_voxels(words: NDArray[np.uint64], starts: NDArray[np.int64]) -> list[list[int]]:
-    """Returns how many voxels each structure has in each slice, whose words go from one start to the next."""
+def _add_up(bits: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[list[list[int]]]:
+    """Returns the voxels of each row of words by slice, whose words go from one start to the next."""
     has_words = starts[:-1] < starts[1:]
-    counts = np.zeros((len(LABELS), len(has_words)), np.int64)
-    voxels = np.bitwise_count(words & _BITS)
-    counts[:, has_words] = np.add.reduceat(voxels, starts[:-1][has_words], axis=1, dtype=np.uint32)
-    return counts.tolist()
+    counts = np.zeros((*bits.shape[:-1], len(has_words)), np.int64)
+    counts[..., has_words] = np.add.reduceat(bits, starts[:-1][has_words], axis=-1, dtype=np.uint32)
+    summed: list[list[list[int]]] = counts.tolist()
+    return summed
 
 
-def _slices_first(array: NDArray[np.uint8], slice_axis: int) -> tuple[int, ...]:
+def _codes(masks: Iterable[NDArray[np.generic]], labels: Mapping[Structure, int]) -> dict[int, int]:
+    """Returns the byte that stands for each label number: itself, or 1, 2, ... where masks or numbers are not bytes."""
+    numbers = dict.fromkeys(labels.values())
+    if all(mask.dtype == np.uint8 for mask in masks) and all(0 < number < _BYTES for number in numbers):
+        return {number: number for number in numbers}
+    return {number: code for code, number in enumerate(numbers, start=1)}
+
+
+def _as_bytes(mask: NDArray[np.generic], codes: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Returns the mask with each label's byte in place of its number; a mask that has them already is not copied."""
+    if mask.dtype == np.uint8 and all(number == code for number, code in codes.items()):
+        return mask.astype(np.uint8, copy=False)
+    coded = np.zeros_like(mask, dtype=np.uint8)
+    for number, code in codes.items():
+        coded[mask == number] = code
+    return coded
+
+
+def _slices_first(array: NDArray[np.generic], slice_axis: int) -> tuple[int, ...]:
     """Returns the order of axes that puts slices first and follows memory after that, so that few bytes move."""
     rest = sorted((axis for axis in range(array.ndim) if axis != slice_axis), key=lambda axis: -array.strides[axis])
     return (slice_axis, *rest)
@@ -168,14 +198,3 @@ def _as_words(mask: NDArray[np.uint8], order: tuple[int, ...]) -> NDArray[np.uin
     if missing:
         rows = np.pad(rows, ((0, 0), (0, missing)))
     return np.ascontiguousarray(rows).view(np.uint64)
-
-
-def _known(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Returns the words with background in place of all that is no label of the study."""
-    voxels = words.view(np.uint8)
-    if voxels.max(initial=0) <= max(LABELS.values()):
-        return words
-    table = np.zeros(256, np.uint8)
-    for label in LABELS.values():
-        table[label] = label
-    return table[voxels].view(np.uint64)

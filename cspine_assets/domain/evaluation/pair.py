@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cspine_assets.domain.anatomy import LABELS, Structure
+from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import CSpineError, GeometryError
 from cspine_assets.domain.plain_nifti import Scratch
 from cspine_assets.domain.volume import Geometry, read_mask
@@ -87,7 +87,7 @@ def relabel(mask: NDArray[np.generic], *, labels: Mapping[Structure, int], name:
     Raises:
         CSpineError: The mask has labels, but none of those asked for: a wrong mapping would look like empty masks.
     """
-    if dict(labels) == LABELS and mask.max(initial=0) <= max(LABELS.values()):
+    if dict(labels) == LABELS and _nothing_else_up_to(mask.max(initial=0)):
         return mask.astype(np.uint8, copy=False)
     table = np.zeros(256, np.uint8)
     for structure, label in labels.items():
@@ -102,3 +102,8 @@ def relabel(mask: NDArray[np.generic], *, labels: Mapping[Structure, int], name:
         )
     renamed: NDArray[np.uint8] = table[mask]
     return renamed
+
+
+def _nothing_else_up_to(highest: int) -> bool:
+    """Whether every number up to the highest of a mask is one of the study's, so that none has to be looked for."""
+    return ALLOWED_LABELS.issuperset(range(highest + 1))

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import GeometryError
+from cspine_assets.domain.evaluation import pair
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.domain.evaluation.overlap import Status, measure_overlap
 from cspine_assets_tests.domain.evaluation.mask_pairs import random_pair
@@ -16,8 +17,8 @@ from cspine_assets_tests.domain.evaluation.mask_pairs import random_pair
 BODY, DISC = Structure.VERTEBRAL_BODY, Structure.INTERVERTEBRAL_DISC
 
 
-def measure(reference, prediction, axis=2, voxel_volume_mm3=1.0):
-    return measure_overlap(reference, prediction, slice_axis=axis, voxel_volume_mm3=voxel_volume_mm3)
+def measure(reference, prediction, axis=2, voxel_volume_mm3=1.0, labels=LABELS):
+    return measure_overlap(reference, prediction, slice_axis=axis, voxel_volume_mm3=voxel_volume_mm3, labels=labels)
 
 
 def plain_slice_mean(reference, prediction, label, axis):
@@ -108,6 +109,52 @@ def test_empty_masks_follow_the_policy(in_reference, in_prediction, status, dice
 def test_masks_of_two_shapes_are_refused():
     with pytest.raises(GeometryError, match=r"\(2, 2, 2\) against \(2, 2, 3\)"):
         measure(np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_third_label_is_no_voxel_of_the_others():
+    # the number of the third is the bits of the first and the second together
+    reference, prediction = np.zeros((2, 8, 8, 5), np.uint8)
+    reference[1:4], reference[5:7] = 1, 3
+    prediction[1:7] = 3
+    measured = measure(reference, prediction, labels={BODY: 1, DISC: 2, "spinal_cord": 3})
+    assert (measured[BODY].status, measured[BODY].dice_volumetric, measured[BODY].dice_slice_mean) == ("missed", 0, 0)
+    assert measured[DISC].status is Status.BOTH_EMPTY
+    assert measured["spinal_cord"].dice_volumetric == 2 * 2 / (2 + 6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.int32, np.int64, np.float32, np.float64])
+def test_any_labels_of_any_type_are_counted_as_comparing_counts_them(dtype):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        highest = int(min(np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 4000, rng.choice([3, 9, 4000])))
+        numbers = rng.choice(np.arange(1, highest + 1), min(highest, int(rng.integers(1, 6))), replace=False)
+        labels = {f"structure {number}": int(number) for number in numbers}
+        others = rng.integers(0, highest + 1, 3)  # the background and what nobody asked for
+        shape = rng.integers(1, 12, 3)
+        reference, prediction = rng.choice(np.array([0, *numbers, *others], dtype), (2, *shape))
+        reference = np.asfortranarray(reference) if seed % 2 else reference
+        axis = int(rng.integers(3))
+        measured = measure(reference, prediction, axis, labels=labels)
+        for name, number in labels.items():
+            ours, theirs = reference == number, prediction == number
+            total = int(ours.sum() + theirs.sum())
+            expected = 2 * int((ours & theirs).sum()) / total if total else None
+            assert measured[name].dice_volumetric == expected, (seed, labels)
+            assert measured[name].volume_reference_mm3 == ours.sum()
+            assert measured[name].volume_prediction_mm3 == theirs.sum()
+            assert measured[name].dice_slice_mean == plain_slice_mean(reference, prediction, number, axis)
+
+
+def test_the_background_is_no_structure():
+    with pytest.raises(ValueError, match="background's 0"):
+        measure(np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8), labels={BODY: 0})
+
+
+def test_a_number_between_the_labels_becomes_background(monkeypatch):
+    monkeypatch.setattr(pair, "LABELS", {BODY: 1, DISC: 3})
+    monkeypatch.setattr(pair, "ALLOWED_LABELS", frozenset({0, 1, 3}))
+    mask = np.array([0, 1, 2, 3], np.uint8).reshape(1, 2, 2)
+    assert pair.relabel(mask, labels={BODY: 1, DISC: 3}).ravel().tolist() == [0, 1, 0, 3]
 
 
 def write(path, array, affine):
