@@ -13,7 +13,7 @@ import dagster as dg
 
 from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
 from cspine_assets.domain.files import fingerprint_text
-from cspine_assets.domain.lake import Stamp, fingerprint_groups
+from cspine_assets.domain.lake import Stamp, described_columns, fingerprint_groups
 from cspine_assets.domain.tables.base import Table, column_names
 
 if TYPE_CHECKING:
@@ -152,11 +152,20 @@ def standing_stamp(study: "Study", described: Described, key: str | None) -> Sta
     return study.home.lake.stamp(described.table, lake_partition(key) if key else None)
 
 
+def is_of(stamp: Stamp, described: Described, inputs: str | None) -> bool:
+    """Whether something stored was made from these inputs, and as the table is described now.
+
+    The columns are those of the stored file and no part of the inputs: another set of them makes a table stale without
+    a raised version, and what was stored by an earlier release with the same columns stays current.
+    """
+    return stamp.inputs == inputs and stamp.columns == described_columns(described.table)
+
+
 def is_current(study: "Study", described: Described, key: str | None, inputs: str) -> bool:
-    """Whether what stands is complete, was made from these inputs, and still has its files."""
+    """Whether what stands is complete, was made from these inputs, has the described columns and still its files."""
     partition = lake_partition(key) if key else None
     stamp = standing_stamp(study, described, key)
-    if stamp is None or not stamp.complete or stamp.inputs != inputs:
+    if stamp is None or not stamp.complete or not is_of(stamp, described, inputs):
         return False
     if "path" not in column_names(described.table):
         return True

@@ -79,7 +79,7 @@ def table_asset(
     Args:
         table: What the function makes.
         deps: Tables that it reads.
-        version: Version of the code; raise it when the same inputs would give other rows.
+        version: Version of the code; raise it when the same inputs would give other rows in the same columns.
         kinds: What the asset is made with, for the page.
         source: Fingerprint of inputs that are no tables, such as files of the download, for a partition.
         pool: Concurrency pool that a run takes a slot of.
@@ -128,7 +128,7 @@ def patient_asset(
     Args:
         table: What the function makes.
         deps: Tables that it reads.
-        version: Version of the code; raise it when the same inputs would give other rows.
+        version: Version of the code; raise it when the same inputs would give other rows in the same columns.
         backfill_policy: Must differ from that of the neighbours in a chain of patient assets: with the same policy
             Dagster puts both into one run, and when a patient fails in the first the second never runs for anybody.
         kinds: What the asset is made with, for the page.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from cspine_assets.defs.fingerprints import Described, Fingerprints, described_tables, is_current, standing_stamp
+from cspine_assets.defs.fingerprints import Described, Fingerprints, described_tables, is_current, is_of, standing_stamp
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.resources import Study
@@ -181,7 +181,7 @@ def stale_keys(study: Study, item: Described, instance: dg.DagsterInstance, orde
 def _failed_before(study: Study, item: Described, key: str, inputs: str | None) -> bool:
     """Whether what stands is the account of a failure on these very inputs."""
     stamp = standing_stamp(study, item, key)
-    return stamp is not None and not stamp.complete and stamp.inputs == inputs
+    return stamp is not None and not stamp.complete and is_of(stamp, item, inputs)
 
 
 def unpassed_checks(instance: dg.DagsterInstance, item: Described) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,14 @@ class Stamp:
         inputs: Fingerprint of all that went in, as its writer stated it.
         rows: Number of rows.
         complete: Whether everything that should be there is; a partition with a failed exam is not complete.
+        columns: Fingerprint of the stored columns: names, types and whether a value may be missing, in any order.
     """
 
     fingerprint: str
     inputs: str
     rows: int
     complete: bool
+    columns: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Lake:
             TableError: The frame does not fit the description.
         """
         checked = validate(table, frame)
-        stamp = Stamp(fingerprint_frame(checked), inputs, len(checked), complete)
+        stamp = Stamp(fingerprint_frame(checked), inputs, len(checked), complete, described_columns(table))
         schema = stored_schema(table, stamp)
         path = self.path(table, partition)
         with written_aside(path) as aside, pq.ParquetWriter(aside, schema) as writer:
@@ -222,7 +224,22 @@ def _read_stamp(path: Path) -> Stamp:
         inputs=metadata.get(_INPUTS, b"").decode(),
         rows=footer.num_rows,
         complete=metadata.get(_COMPLETE) == b"True",
+        columns=_fingerprint_columns(footer.schema),
     )
+
+
+@cache
+def described_columns(table: type[Table]) -> str:
+    """Returns the ``Stamp.columns`` that a table has when it is written as it is described now."""
+    empty = pa.BufferOutputStream()
+    pq.write_table(arrow_schema(table).empty_table(), empty)
+    return _fingerprint_columns(pq.read_metadata(pa.BufferReader(empty.getvalue())).schema)
+
+
+def _fingerprint_columns(schema: pq.ParquetSchema) -> str:
+    # one line a column, with its type: to ask each column for them takes eight times as long, and files are many
+    columns = sorted(line.strip() for line in str(schema).splitlines() if line.endswith(";"))
+    return hashlib.sha256("\n".join(columns).encode()).hexdigest()
 
 
 def _read_files(paths: Sequence[Path], schema: pa.Schema) -> list[pa.Table]:

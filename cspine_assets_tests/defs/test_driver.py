@@ -9,6 +9,8 @@ from pathlib import Path
 import dagster as dg
 import nibabel as nib
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
@@ -22,7 +24,7 @@ from cspine_assets.domain.home import Home
 from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.rows import volume_rows
 from cspine_assets.domain.lake import Lake
-from cspine_assets.domain.tables.cohort import Patients
+from cspine_assets.domain.tables.cohort import Patients, Splits
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 
 BEFORE_MODELS = ("midrc", "cohort", "imaging")
@@ -105,6 +107,33 @@ def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
     assert again.pop("imaging.masks") == 1
     assert not any(name.startswith("imaging") for name in again)
     assert volumes == {path: fingerprint_file(path) for path in volumes}
+
+
+def rewrite(path: Path, *, without: str | None = None) -> None:
+    """Writes a stored file as a release did that did not know a column yet; its stamp stays."""
+    stored = pq.read_table(path)
+    pq.write_table(stored if without is None else stored.drop_columns([without]), path)
+
+
+def test_a_new_column_makes_a_table_stale_without_a_raised_version(home: Home, instance: dg.DagsterInstance):
+    materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    files = [home.lake.path(Volumes, key) for key in home.lake.partitions(Volumes)]
+    before = home.lake.read(Volumes)
+    for path in (*files, home.lake.path(Splits)):
+        rewrite(path)
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == [], "a home of before stays as it is"
+
+    for path in files:
+        rewrite(path, without="sha256")
+    rewrite(home.lake.path(Splits), without="rule")
+    assert home.lake.read(Volumes)["sha256"].isna().all()
+    assert made(materialize(home, instance=instance, schemas=BEFORE_MODELS)) == {
+        "cohort.splits": 1,
+        "imaging.volumes": len(files),
+    }
+    pd.testing.assert_frame_equal(home.lake.read(Volumes), before)
+    assert home.lake.read(Splits)["rule"].notna().all()
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
 
 
 def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInstance):

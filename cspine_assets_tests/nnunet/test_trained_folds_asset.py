@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.definitions import defs
@@ -98,6 +99,25 @@ def test_what_one_run_chose_for_itself_is_not_what_the_home_asks_for(home):
     assert stands(home), "how often a checkpoint is written makes no other model"
     write_settings(home.root, TrainingSettings(num_epochs=3))
     assert not stands(home)
+
+
+@pytest.mark.parametrize("changed", ["a column of the table", "the table of plans"])
+def test_a_model_is_not_trained_again_for_a_column(home, instance, changed):
+    write_settings(home.root, TrainingSettings(num_epochs=2))
+    assert stands(home)
+    row = home.lake.read(TrainedFolds, ["2d-0"])
+    if changed == "a column of the table":
+        path = home.lake.path(TrainedFolds, "2d-0")
+        pq.write_table(pq.read_table(path).drop_columns(["device"]), path)
+    else:
+        home.lake.write(tables.Plans, home.lake.read(tables.Plans).assign(stages=4))
+    assert not stands(home)
+    again = materialize(home, instance, "trained_folds")
+    assert again.asset_materializations_for_node("nnunet__trained_folds")[0].metadata["epochs_trained_now"].value == 0
+    assert home.lake.read(TrainedFolds, ["2d-0"])[["checkpoint_sha256", "device"]].equals(
+        row[["checkpoint_sha256", "device"]]
+    )
+    assert stands(home)
 
 
 def test_a_second_launch_fails_with_the_name_of_the_first(home, instance):

@@ -10,7 +10,7 @@ import pytest
 from cspine_assets.domain import gathered
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import fingerprint_text, write_text, written_aside
-from cspine_assets.domain.lake import Lake, fingerprint_frame, fingerprint_groups, fingerprint_rows
+from cspine_assets.domain.lake import Lake, described_columns, fingerprint_frame, fingerprint_groups, fingerprint_rows
 from cspine_assets.domain.tables.base import column_names
 from cspine_assets.domain.tables.warehouse import Database
 
@@ -63,6 +63,28 @@ def test_a_partition_from_before_a_column_was_added_is_read_with_that_column_emp
     assert frame["table_name"].tolist() == ["a", "b", "c"]
     assert frame["software"].isna().tolist() == [False, True, False]
     assert list(lake.read(Database, columns=["software", "rows"]).columns) == ["software", "rows"]
+
+
+def test_stored_columns_are_told_by_name_type_and_whether_they_may_be_missing(lake: Lake):
+    written = lake.write(Database, rows("a.b"))
+    stored = pq.read_table(lake.path(Database))
+    kinds = stored.schema.field("rows")
+
+    def columns(table: pa.Table, name: str) -> str:
+        pq.write_table(table, lake.path(Database, name))
+        return lake.stamp(Database, name).columns
+
+    assert columns(stored.select(stored.column_names[::-1]), "reversed") == described_columns(Database)
+    assert lake.stamp(Database).columns == written.columns == described_columns(Database)
+    others = {
+        "fewer": stored.drop_columns(["software"]),
+        "more": stored.append_column("more", stored["rows"]),
+        "renamed": stored.rename_columns([*stored.column_names[:-1], "other"]),
+        "another type": stored.set_column(2, kinds.with_type(pa.float64()), stored["rows"].cast(pa.float64())),
+        "may be missing": stored.set_column(2, kinds.with_nullable(not kinds.nullable), stored["rows"]),
+    }
+    assert stored.column_names[2] == "rows"
+    assert len({described_columns(Database), *(columns(table, name) for name, table in others.items())}) == 6
 
 
 def test_of_a_table_of_many_partitions_every_change_is_seen(lake: Lake):
