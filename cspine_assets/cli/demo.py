@@ -29,7 +29,8 @@ group by all order by predictor, structure desc
 
 QUESTIONS = {
     "How well does each model do, exam by exam and in all?": (
-        "select set, predictor, structure, avg(dice_volumetric), avg(dice_slice_mean), count(*) "
+        "select set, predictor, structure, avg(dice_volumetric) as dice, avg(dice_slice_mean) as by_slice, "
+        "count(*) as exams "
         "from evaluation.exam_metrics group by all order by all"
     ),
     "Does the Dice differ between manufacturers?": (

@@ -104,6 +104,22 @@ def test_heights_of_bodies_and_discs_are_never_in_one_median_and_c2_has_none(tmp
     assert ("13.000" in page, "5.000" in page, "9.000" in page) == (True, True, False)
 
 
+def test_the_median_beside_measured_in_both_is_over_those_measured_in_both(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    same = {"set": "test", "predictor": "ensemble", "measure": "height_mm", "severity": "none"}
+    frames[Morphometry] = pd.concat(
+        [
+            row(Morphometry, **same, level="C4", value_reference=18.0),
+            row(Morphometry, **same, level="C5", value_reference=19.0),
+            row(Morphometry, **same, level="C6", value_reference=8.0, value_prediction=None, difference=None),
+        ]
+    )
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    (statement,) = (section.statement for section in SECTIONS if section.name == "morphometry")
+    answer = query(tmp_path / "cspine.duckdb", statement).iloc[0]
+    assert (answer["levels"], answer["measured_in_both"], answer["median_reference"]) == (3, 2, 18.5)
+
+
 def test_a_group_of_fewer_than_five_patients_is_left_out_with_the_one_that_would_tell_it(tmp_path):
     frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
     same = {"set_name": "cv", "predictor": "ensemble", "structure": "vertebral_body", "metric": "dice_volumetric"}
