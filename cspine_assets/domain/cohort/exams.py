@@ -17,9 +17,7 @@ from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
 from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
 from cspine_assets.domain.tables.base import TEXT, empty_frame, validate
 from cspine_assets.domain.tables.cohort import Exams, Patients
-
-NOT_REPORTED: Final = "Not Reported"
-"""The release's own word for a sex, race or ethnicity that nobody has said."""
+from cspine_assets.domain.tables.group_names import NOMINAL_PER_TESLA, NOT_REPORTED
 
 _EXAM_ID = re.compile(r"^(?P<patient_id>.+)_Study-MR-(?P<study_number>\d+)_Series-(?P<series_number>\d+)$")
 _FILES = "midrc.annotation_files"
@@ -104,9 +102,17 @@ def normalize_manufacturer(raw: str) -> str | None:
     return next((name for pattern, name in _MANUFACTURERS if pattern.search(text)), None)
 
 
+def nominal_tesla(tesla: pd.Series[float]) -> pd.Series[float]:
+    """Returns the field strength that a scanner is sold as: the nearest half tesla.
+
+    Scanners write the strength of their own magnet (Siemens 2.89 T and 1.494 T), and groups are those of the trade.
+    """
+    return (tesla.astype("float64") * NOMINAL_PER_TESLA).round() / NOMINAL_PER_TESLA
+
+
 def nominal_field_strength(exams: pd.DataFrame) -> pd.Series[str]:
     """Returns what everybody calls the field strength, such as ``3 T`` where the scanner writes 2.89."""
-    nominal = (exams["magnetic_field_strength_t"].astype("float64") * 2).round() / 2
+    nominal = nominal_tesla(exams["magnetic_field_strength_t"])
     named: pd.Series[str] = nominal.map("{:g} T".format, na_action="ignore").astype(TEXT)
     return named
 

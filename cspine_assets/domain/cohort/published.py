@@ -11,6 +11,7 @@ from typing import Final
 
 import pandas as pd
 
+from cspine_assets.domain.cohort.exams import nominal_tesla
 from cspine_assets.domain.cohort.findings import Finding
 
 _PATIENT: Final = r"593973-\d{6}"
@@ -157,7 +158,7 @@ def count_release(
         "GE exams": int(series["manufacturer"].str.startswith("GE").sum()),
         # scanners write 1.494 or 2.89 for what everybody calls 1.5 and 3 T
         **{
-            f"{tesla:g} T exams": int(((series["magnetic_field_strength"] * 2).round() / 2 == tesla).sum())
+            f"{tesla:g} T exams": int((nominal_tesla(series["magnetic_field_strength"]) == tesla).sum())
             for tesla in (1.5, 3.0)
         },
     }

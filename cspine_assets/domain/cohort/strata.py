@@ -6,21 +6,11 @@ comparing scores between groups is the evaluation wing's.
 
 from __future__ import annotations
 
-from typing import Final
-
 import pandas as pd
 
-from cspine_assets.domain.cohort.exams import NOT_REPORTED, nominal_field_strength
+from cspine_assets.domain.cohort.exams import nominal_field_strength
 from cspine_assets.domain.tables.base import TEXT
-
-AGE_BANDS: Final = (
-    (0, 40, "under 40"),
-    (40, 50, "40-49"),
-    (50, 60, "50-59"),
-    (60, 70, "60-69"),
-    (70, 90, "70 and over"),
-)
-"""Decades around the published mean of 54.5 years (SD 16.4), the sparse ends pooled."""
+from cspine_assets.domain.tables.group_names import AGE_BANDS, NOT_REPORTED
 
 
 def exam_strata(exams: pd.DataFrame) -> pd.DataFrame:

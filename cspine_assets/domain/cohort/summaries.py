@@ -15,6 +15,7 @@ import pandas as pd
 from cspine_assets.domain.cohort.exams import nominal_field_strength
 from cspine_assets.domain.tables.base import Table, column_names, validate
 from cspine_assets.domain.tables.cohort import Demographics, ImagingParameters
+from cspine_assets.domain.tables.group_names import ALL
 
 DEMOGRAPHIC_CATEGORIES: Final = ("sex", "race", "ethnicity", "age_over_89")
 DEMOGRAPHIC_NUMBERS: Final = ("age_years",)
@@ -90,7 +91,7 @@ class _Group:
 
 def _groups(exams: pd.DataFrame, provenance: pd.DataFrame, splits: pd.DataFrame) -> Iterator[_Group]:
     """Gives all exams, then those of each value that groups are told by; a missing value is no group."""
-    yield _Group("all", "all", exams)
+    yield _Group(ALL, ALL, exams)
     told_by = {
         "provenance": exams["exam_id"].map(provenance.set_index("exam_id")["provenance"]),
         "part": exams["exam_id"].map(splits.set_index("exam_id")["part"]),

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cspine_assets.domain.evaluation.bootstrap import median_difference_interval
-from cspine_assets.domain.evaluation.groupings import ALL, MIN_EXAMS, Group, Grouping, scored_sets
+from cspine_assets.domain.evaluation.groupings import MIN_EXAMS, Group, Grouping, scored_sets
 from cspine_assets.domain.evaluation.multiplicity import benjamini_hochberg, is_significant
 from cspine_assets.domain.evaluation.rank_tests import (
     AdjustedTest,
@@ -31,6 +31,7 @@ from cspine_assets.domain.evaluation.rank_tests import (
 from cspine_assets.domain.evaluation.sets import COMPARED_METRICS, failed_array, typed, value_array
 from cspine_assets.domain.evaluation.success import CRITERIA, Rate, rate_difference, rate_ratio
 from cspine_assets.domain.tables.evaluation import GroupComparison
+from cspine_assets.domain.tables.group_names import ALL
 
 Values = NDArray[np.float64]
 Row = dict[str, object]

@@ -15,14 +15,11 @@ import pandas as pd
 
 from cspine_assets.domain.evaluation.sets import mixed_set_name, with_set_name, with_worst_case
 from cspine_assets.domain.tables.base import TEXT
+from cspine_assets.domain.tables.group_names import ALL, NOT_REPORTED
 
 MIN_EXAMS: Final = 10
 """No verdict on a group of fewer exams: one of them would move its median."""
 
-NOT_REPORTED: Final = "Not Reported"
-"""The group of those of whom an attribute is not known; it is described and never compared."""
-
-ALL: Final = "all"
 PROVENANCE: Final = "provenance"
 
 
@@ -63,7 +60,7 @@ class Group:
 
     @property
     def is_reported(self) -> bool:
-        """Whether every attribute of the group is known."""
+        """Whether every attribute of the group is known; a group without is described and never compared."""
         return NOT_REPORTED not in self.value
 
     @property

@@ -238,7 +238,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
                case when level = 'C2-C7' then 'spine' when contains(level, '/') then 'intervertebral_disc'
                     else 'vertebral_body' end as structure,
                count(*) as levels, count(difference) as measured_in_both,
-               median(value_reference) filter (difference is not null) as median_reference, round(median(difference), 3) as median_difference,
+               median(value_reference) filter (difference is not null) as median_reference,
+               round(median(difference), 3) as median_difference,
                median(abs(difference)) as median_absolute_difference
         from evaluation.morphometry
         where predictor = 'ensemble' and severity <> 'name_unsure'

@@ -12,6 +12,7 @@ from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth
 from cspine_assets.domain.tables.benchmark import History
 from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Splits
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+from cspine_assets.domain.tables.group_names import AGE_BANDS, ALL, NOMINAL_PER_TESLA, NOT_REPORTED
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles
 
@@ -52,7 +53,9 @@ class DiceByGroup(Table):
     structure: Text = column("Segmented structure")
     profile: Text = column(_PROFILE)
     grouped_by: Text = column("all, sex, race, ethnicity, age_band, manufacturer or field_strength")
-    group_value: Text = column("The group, such as Female, 40-59, Siemens or 1.5 T; unknown where nothing is said")
+    group_value: Text = column(
+        "The group, named as in evaluation.group_metrics: Female, 40-49, Siemens or 1.5 T; Not Reported where unknown"
+    )
     exam_count: Integer = column("Exams of the group", unit="exams")
     patient_count: Integer = column("Patients of the group", unit="patients")
     missed_count: Integer = column("Exams whose prediction is empty although the reference is not", unit="exams")
@@ -81,23 +84,25 @@ class DiceByGroup(Table):
         ]
 
 
-_DICE_BY_GROUP = """
+_DICE_BY_GROUP = f"""
 WITH attributes AS (
     SELECT
         exam_id,
-        'everybody' AS "all",
+        '{ALL}' AS "all",
         sex,
         race,
         ethnicity,
         CASE
-            WHEN age_over_89 OR age_years >= 80 THEN '80 and over'
-            WHEN age_years >= 60 THEN '60-79'
-            WHEN age_years >= 40 THEN '40-59'
-            WHEN age_years >= 0 THEN 'under 40'
-            ELSE 'unknown'
+            WHEN age_over_89 THEN '{AGE_BANDS[-1][2]}'
+            {" ".join(f"WHEN age_years >= {low} AND age_years < {high} THEN '{name}'" for low, high, name in AGE_BANDS)}
+            WHEN age_years IS NOT NULL THEN '{AGE_BANDS[-1][2]}'
+            ELSE '{NOT_REPORTED}'
         END AS age_band,
-        coalesce(manufacturer, 'unknown') AS manufacturer,
-        coalesce(magnetic_field_strength_t || ' T', 'unknown') AS field_strength
+        coalesce(manufacturer, '{NOT_REPORTED}') AS manufacturer,
+        coalesce(
+            printf('%g T', round_even(magnetic_field_strength_t * {NOMINAL_PER_TESLA}, 0) / {NOMINAL_PER_TESLA}),
+            '{NOT_REPORTED}'
+        ) AS field_strength
     FROM cohort.exams
 ),
 grouped AS (
@@ -126,7 +131,7 @@ SELECT
 FROM evaluation.exam_metrics AS metrics
 JOIN grouped USING (exam_id)
 GROUP BY ALL
-"""
+"""  # noqa: S608 - the pieces are constants of the cohort
 
 
 class WorstExams(Table):

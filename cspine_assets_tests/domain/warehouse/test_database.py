@@ -7,10 +7,14 @@ import duckdb
 import pandas as pd
 import pytest
 
+from cspine_assets.domain.cohort.strata import exam_strata
 from cspine_assets.domain.errors import HomeError, TableError
+from cspine_assets.domain.evaluation.group_metrics import group_metrics
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import column_names, empty_frame, validate
 from cspine_assets.domain.tables.catalog import all_tables
+from cspine_assets.domain.tables.cohort import Exams
+from cspine_assets.domain.tables.evaluation import ExamMetrics
 from cspine_assets.domain.tables.imaging import Masks
 from cspine_assets.domain.tables.warehouse import Database, Report
 from cspine_assets.domain.warehouse import publish
@@ -154,8 +158,26 @@ def test_every_exam_is_in_one_group_of_each_kind(study: Home):
     )
     assert len(groups) == 7
     assert len(set(groups["n"])) == 1
-    bands = query(study.database, "select distinct group_value from dice_by_group where grouped_by = 'age_band'")
-    assert set(bands["group_value"]) == {"under 40", "40-59", "60-79", "80 and over", "unknown"}
+
+
+def test_groups_have_one_name_and_one_count_in_the_view_and_in_the_table(tmp_path: Path):
+    # another magnet of the same trade name is the same group, and a half is rounded alike
+    strengths = [2.89, 1.494, 3.0, 2.25, 1.5, 0.25, None, 1.75]
+    tables = frames()
+    tables[Exams] = tables[Exams].assign(magnetic_field_strength_t=pd.array(strengths, dtype="Float64"))
+    publish_database(tables, tmp_path / "cspine.duckdb")
+    one = "predictor = '2d' and structure = 'vertebral_body'"
+    seen = query(
+        tmp_path / "cspine.duckdb",
+        f"select grouped_by, group_value, sum(exam_count)::int as n from dice_by_group "
+        f"where {one} and grouped_by <> 'ethnicity' group by all",
+    )
+    described = group_metrics(tables[ExamMetrics], exam_strata(tables[Exams]), metrics=["dice_volumetric"])
+    plain = described[~described["grouping"].str.contains(" x |provenance") & (described["predictor"] == "2d")]
+    counted = plain[plain["structure"] == "vertebral_body"].groupby(["grouping", "group_value"])["n"].sum()
+    assert {(row.grouped_by, row.group_value): row.n for row in seen.itertuples()} == counted.to_dict()
+    assert counted["field_strength"]["3 T"] == 2
+    assert {"all", "sex", "race", "age_band", "manufacturer", "field_strength"} == set(seen["grouped_by"])
 
 
 def test_deltas_are_first_minus_second_in_the_alphabet(study: Home):
