@@ -33,6 +33,7 @@ from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.imaging.rows import header_finding_rows, volume_rows
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.sources import CONVERSION_RULES, volume_path
+from cspine_assets.domain.imaging.verification import ShippedComparison
 from cspine_assets.domain.machine import usable_cores
 from cspine_assets.domain.report.thumbnail import mid_sagittal_png
 from cspine_assets.domain.tables.base import TEXT, rows_of
@@ -175,6 +176,38 @@ def header_findings(_context: dg.AssetExecutionContext, study: Study, patient_id
                         reasons.append(unexpected_reason(request.exam_id, error))
         frame = header_finding_rows(scanned)
         yield MadePatient(patient_id, frame, {"places": len(frame)}, "; ".join(reasons) or None)
+
+
+def _compared_volumes(study: Study) -> pd.DataFrame:
+    """Returns exam and comparison of the volumes that were converted from DICOM beside a shipped NIfTI."""
+    usable = study.read(Volumes).query("status == 'ok'")[["exam_id", "equals_shipped"]]
+    return usable[usable["equals_shipped"].notna() & (usable["equals_shipped"] != ShippedComparison.ABSENT)]
+
+
+@dg.asset_check(
+    asset=asset_key(Volumes),
+    description="Where the download ships a NIfTI beside the DICOM, it equals the volume converted from it.",
+)
+def equals_shipped(study: StudyResource) -> dg.AssetCheckResult:
+    """Warns and does not fail the volumes: they come from the DICOM, and it is the shipped file that is doubtful."""
+    compared = _compared_volumes(study.open())
+    differing = compared[compared["equals_shipped"] != ShippedComparison.EQUAL]
+    return dg.AssetCheckResult(
+        passed=differing.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=told(
+            len(differing),
+            len(compared),
+            "shipped volumes",
+            "The volumes made from DICOM are used. Fetch the shipped files below again, or ask their source.",
+        ),
+        metadata={
+            "compared": len(compared),
+            "differing": dg.MetadataValue.json(
+                dict(zip(differing["exam_id"], differing["equals_shipped"], strict=True))
+            ),
+        },
+    )
 
 
 @dg.asset_check(asset=asset_key(Masks), blocking=True, description="Every mask in use lies on its volume's grid.")
