@@ -10,8 +10,17 @@ import dagster as dg
 
 from cspine_assets.domain.workers import is_alive
 
-DRIVER_TAG = "cspine/driver"
+# the page hides tags of this prefix
+DRIVER_TAG = ".dagster/cspine_driver"
 """Host and process of the driver that a run is of; one without it was started by the daemon."""
+
+_EARLIER_TAG = "cspine/driver"
+"""The same in runs of earlier releases, which may have been killed before the home was updated."""
+
+
+def driver_of(run: dg.DagsterRun) -> str:
+    """Returns host and process of the driver that a run is of, joined by a colon; empty where the daemon started it."""
+    return run.tags.get(DRIVER_TAG) or run.tags.get(_EARLIER_TAG, "")
 
 
 def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> list[str]:
@@ -26,7 +35,7 @@ def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> 
     running = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]))
     closed = []
     for run in running:
-        host, _, pid = run.tags.get(DRIVER_TAG, "").rpartition(":")
+        host, _, pid = driver_of(run).rpartition(":")
         if host != socket.gethostname():
             continue
         if not is_alive(int(pid)) or (also_own and int(pid) == os.getpid()):
@@ -44,7 +53,7 @@ def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     closed = close_dead_runs(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=going)):
-        if DRIVER_TAG not in run.tags:
+        if not driver_of(run):
             instance.report_run_failed(run, "Its daemon was ended before the run was over; what was written stands.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)

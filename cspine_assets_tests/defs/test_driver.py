@@ -56,6 +56,8 @@ def mend(archives: list[Path]) -> None:
 def test_a_second_call_makes_nothing_and_a_forced_one_everything(home: Home, instance: dg.DagsterInstance):
     first = materialize(home, instance=instance, schemas=BEFORE_MODELS)
     assert made(first)["imaging.volumes"] == 8
+    assert {tag for run in instance.get_runs() for tag in run.tags if "driver" in tag} == {DRIVER_TAG}
+    assert DRIVER_TAG.startswith(".dagster/"), "the page shows all other tags in the list of runs"
     assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
 
     standing = {path: path.stat().st_mtime_ns for path in (home.lake.root / "imaging").rglob("*.parquet")}
@@ -333,10 +335,14 @@ def test_the_runs_of_a_killed_driver_are_closed_and_those_of_others_are_not(home
     )
     host = os.uname().nodename
     runs = [
-        instance.create_run_for_job(_empty_job, tags={DRIVER_TAG: f"{host}:{pid}"}, status=dg.DagsterRunStatus.STARTED)
-        for pid in (gone.stdout.strip(), os.getpid())
+        instance.create_run_for_job(_empty_job, tags={tag: f"{host}:{pid}"}, status=dg.DagsterRunStatus.STARTED)
+        for tag, pid in (
+            (DRIVER_TAG, gone.stdout.strip()),
+            (DRIVER_TAG, os.getpid()),
+            ("cspine/driver", gone.stdout.strip()),  # of an earlier release
+        )
     ]
-    assert close_dead_runs(instance) == [runs[0].run_id]
+    assert set(close_dead_runs(instance)) == {runs[0].run_id, runs[2].run_id}
     assert instance.get_run_by_id(runs[0].run_id).status == dg.DagsterRunStatus.FAILURE
     assert instance.get_run_by_id(runs[1].run_id).status == dg.DagsterRunStatus.STARTED
 
