@@ -20,7 +20,7 @@ from benchmarks.ingest import examine_all, ingest, split
 from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE
 from cspine_assets.domain.evaluation.morphometry import COBB_LEVEL, Measure
 from cspine_assets.domain.home import Home
-from cspine_assets.domain.lake import Lake, Stamp, stored_schema
+from cspine_assets.domain.lake import Lake, Stamp, described_columns, stored_schema
 from cspine_assets.domain.phantom.cohort import write_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_names, validate
@@ -214,5 +214,7 @@ def store(lake: Lake, table: type[Table], frame: pd.DataFrame, partition: str | 
     """Writes rows as the lake does, without its checks: they have been made, and are not what is measured."""
     path = lake.path(table, partition)
     path.parent.mkdir(parents=True, exist_ok=True)
-    schema = stored_schema(table, Stamp("f" * 64, "f" * 64, len(frame), complete=True))
+    schema = stored_schema(
+        table, Stamp("f" * 64, "f" * 64, len(frame), complete=True, columns=described_columns(table))
+    )
     pq.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False), path)

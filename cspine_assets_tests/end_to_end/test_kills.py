@@ -39,7 +39,9 @@ from cspine_assets_tests.processes import alive, free_port, within
 pytestmark = pytest.mark.slow
 SEED_VARIABLE, SEED = "CSPINE_KILLS_SEED", 20251021
 """The same kinds in the same order in every run; a person who looks for other failures sets another seed."""
-KINDS, EACH, KILLS = ("daemon", "webserver", "run"), 3, 10
+PROGRAMS = {"daemon": "dagster._daemon", "webserver": "cspine_assets.cli.webserver", "run": "spawn_main"}
+"""What stands in the command of a process of each kind."""
+KINDS, EACH, KILLS = tuple(PROGRAMS), 3, 10
 PATIENTS = 24
 FINISHED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 GOING = [status for status in dg.DagsterRunStatus if status not in FINISHED]
@@ -92,8 +94,7 @@ class Platform:
             family = [child for child in self.supervisor.children(recursive=True) if alive(child)]
             for child in family:
                 command = " ".join(child.cmdline())
-                programs = {"webserver": "dagster_webserver", "daemon": "dagster._daemon", "run": "spawn_main"}
-                if programs[kind] in command and (kind == "run" or child.ppid() == self.supervisor.pid):
+                if PROGRAMS[kind] in command and (kind == "run" or child.ppid() == self.supervisor.pid):
                     return child
         except psutil.NoSuchProcess:
             pass

@@ -175,7 +175,7 @@ def test_workers_end_when_child_and_parent_are_killed_at_one_stroke(tmp_path, st
     parent.kill()
     parent.wait()
     os.kill(child, signal.SIGKILL)
-    assert gone(pids, limit_s=10)
+    assert gone(pids)
 
 
 def test_a_child_is_started_heard_and_ended_on_a_system_that_is_not_linux(tmp_path, monkeypatch):

@@ -67,9 +67,12 @@ class Source:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Place, size and time of change of every file, sorted: while they stay the same, so does the download."""
-        files = (listed.file for listed in self.listing)
-        return tuple(sorted(f"{file.location} {file.size} {file.changed_ns}" for file in files))
+        """The ``state`` of every file, sorted: while they stay the same, so does the download."""
+        return tuple(sorted(self.state(listed.file) for listed in self.listing))
+
+    def state(self, file: SourceFile) -> str:
+        """Returns place below the folder, size in bytes and time of change in ns: a folder that is moved keeps them."""
+        return f"{file.location.removeprefix(f'{self.folder.as_posix()}/')} {file.size} {file.changed_ns}"
 
     @property
     def in_archives(self) -> bool:

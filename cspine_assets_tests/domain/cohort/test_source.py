@@ -28,6 +28,15 @@ def test_an_extracted_download_is_found_whole(download, tmp_path, prefix):
     assert source.notes == ()
 
 
+def test_a_moved_download_is_unchanged_and_a_touched_one_is_not(download, tmp_path):
+    folder = download.write(tmp_path / "download")
+    states = find_source(folder).states
+    moved = find_source(folder.rename(tmp_path / "elsewhere"))
+    assert moved.states == states
+    next(iter(moved.table_files.values())).path.touch()
+    assert find_source(moved.folder).states != states
+
+
 def test_archives_are_read_without_being_extracted(download, tmp_path):
     folder = download.write(tmp_path / "download")
     extracted = find_source(folder)
