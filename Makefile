@@ -1,20 +1,21 @@
 # One-command doors. Each one sets up what it needs: a virtual environment in .venv with the pinned versions,
 # made once and again only when the pins change.
 
-# the first that runs: a name alone may be a shim of a version manager that has not got it
-PYTHON ?= $(shell for name in python3.11 python3.12 python3; do $$name -c '' 2>/dev/null && command -v $$name && break; done)
+# the first that runs and is supported: a name alone may be a shim of a version manager that has not got it
+NAMES := python3.11 python3.12 python3.13 python3.14 python3
+PYTHON ?= $(shell for name in $(NAMES); do $$name cspine_assets/cli/systems.py 2>/dev/null && command -v $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo dev up test check bench docs clean
+.PHONY: help setup demo dev up test test-pythons test-oldest test-newest check bench docs clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): constraints.txt pyproject.toml
-	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 13) else f"expected Python 3.11 or 3.12, got {sys.version.split()[0]}; set PYTHON=/path/to/python3.11")'
+	@$(or $(PYTHON),python3) cspine_assets/cli/systems.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
@@ -31,9 +32,26 @@ dev: $(READY) ## the Dagster page on 127.0.0.1
 up: $(READY) ## page and daemon, kept running on 127.0.0.1
 	$(BIN)/cspine up
 
-test: $(READY) ## all tests; they need Chromium
+# TESTS: files or folders of tests, and options of pytest
+test: $(READY) ## all tests; they need Chromium; TESTS=PATH for a part
 	@$(BIN)/python -m cspine_assets_tests.chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
+
+test-pythons: ## demo and tests with each supported Python, in empty environments; VERSIONS="3.13 3.14", TESTS=PATH
+	TESTS="$(TESTS)" .ci/test-pythons $(VERSIONS)
+
+$(VENV)-oldest/.ready: constraints-oldest.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[dev]'
+	@touch $@
+
+test-oldest: $(VENV)-oldest/.ready ## the tests with the oldest packages that pyproject.toml allows; TESTS=PATH
+	$(VENV)-oldest/bin/python -m pytest $(TESTS)
+
+test-newest: ## the tests with the newest packages that pyproject.toml allows; TESTS=PATH
+	$(PYTHON) -m venv --clear $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)-newest/bin/python -m pytest $(TESTS)
 
 check: $(READY) ## format, lint, types, import law, definitions
 	$(BIN)/ruff format --check .
@@ -53,5 +71,5 @@ docs: $(READY) ## the pictures of the README and the page of the database, made 
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_sql_page.py
 
-clean: ## forget the virtual environment
-	rm -rf $(VENV)
+clean: ## forget the virtual environments
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest

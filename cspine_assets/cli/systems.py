@@ -80,3 +80,7 @@ def untried() -> str:
 def is_wsl() -> bool:
     """Whether this Linux runs inside Windows."""
     return "microsoft" in platform.release().lower()
+
+
+if __name__ == "__main__":  # how `make` asks whether it may use an interpreter
+    require_supported()

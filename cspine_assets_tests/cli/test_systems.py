@@ -4,7 +4,7 @@ import ast
 import platform
 import subprocess
 import sys
-from importlib.metadata import metadata
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,9 +53,23 @@ def test_an_old_python_understands_what_is_read_first(file: str):
     ast.parse((Path(cspine_assets.__file__).parent / file).read_text(encoding="utf-8"), feature_version=(3, 7))
 
 
-def test_pip_refuses_the_same_old_pythons():
-    oldest = ".".join(str(part) for part in systems.OLDEST_PYTHON)
-    assert f">={oldest}" in metadata("cspine-assets")["Requires-Python"]
+def test_pip_and_the_classifiers_name_the_same_pythons():
+    project = tomllib.loads((Path(cspine_assets.__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    (major, oldest), (_, too_new) = systems.OLDEST_PYTHON, systems.TOO_NEW_PYTHON
+    assert project["requires-python"] == f">={major}.{oldest},<{major}.{too_new}"
+    named = [line.rsplit(" ", 1)[-1] for line in project["classifiers"] if "Python ::" in line]
+    assert named == [f"{major}.{minor}" for minor in range(oldest, too_new)]
+
+
+def test_make_asks_the_same_file_whether_an_interpreter_will_do():
+    script = Path(systems.__file__)
+    assert subprocess.run([sys.executable, script], check=False).returncode == 0
+    faked = f"import runpy, sys; sys.version_info = (3, 9, 2); runpy.run_path({str(script)!r}, run_name='__main__')"
+    refused = subprocess.run([sys.executable, "-c", faked], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("cspine: expected Python 3.11 to 3.14, got 3.9.2")
+    makefile = (script.parents[2] / "Makefile").read_text()
+    assert makefile.count("cspine_assets/cli/systems.py") == 2
 
 
 def test_a_supported_system_is_good():
