@@ -40,17 +40,20 @@ test: $(READY) ## all tests; they need Chromium; TESTS=PATH for a part
 test-pythons: ## demo and tests with each supported Python, in empty environments; VERSIONS="3.13 3.14", TESTS=PATH
 	TESTS="$(TESTS)" .ci/test-pythons $(VERSIONS)
 
+# the oldest numpy and scipy have no build for a newer Python
 $(VENV)-oldest/.ready: constraints-oldest.txt pyproject.toml
+	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(None if sys.version_info[:2] in ((3, 11), (3, 12)) else "expected Python 3.11 or 3.12 for the oldest packages, got %s.%s: call make with PYTHON=/path/to/it." % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[dev]'
+	$(VENV)-oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable '.[test]'
 	@touch $@
 
 test-oldest: $(VENV)-oldest/.ready ## the tests with the oldest packages that pyproject.toml allows; TESTS=PATH
 	$(VENV)-oldest/bin/python -m pytest $(TESTS)
 
 test-newest: ## the tests with the newest packages that pyproject.toml allows; TESTS=PATH
+	@$(or $(PYTHON),python3) cspine_assets/cli/systems.py
 	$(PYTHON) -m venv --clear $(VENV)-newest
-	$(VENV)-newest/bin/python -m pip install --quiet --editable '.[dev]'
+	$(VENV)-newest/bin/python -m pip install --quiet --editable '.[test]'
 	$(VENV)-newest/bin/python -m pytest $(TESTS)
 
 check: $(READY) ## format, lint, types, import law, definitions

@@ -148,6 +148,20 @@ def test_forked_workers_of_a_child_die_of_a_terminate_signal_itself(tmp_path):
     assert run_toy(tmp_path, "terminate a worker").answer == -signal.SIGTERM
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Python's own default stays")
+def test_workers_are_forked_whatever_this_python_would_do():
+    script = (
+        "import multiprocessing; multiprocessing.set_start_method('forkserver');"  # the default from Python 3.14 on
+        "from cspine_assets_tests.nnunet.toy_child import ToyRequest, ToyResult, entry;"
+        "entry.run(ToyRequest, lambda request, emit:"
+        " ToyResult(answer=0, omp_num_threads=multiprocessing.get_start_method()))"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script], input=b'{"deed": ""}', capture_output=True, env=environment(), check=True
+    )
+    assert b'\\"fork\\"' in child.stdout
+
+
 def test_two_threads_may_run_children_at_once(tmp_path):
     def one(number):
         return run_toy(tmp_path / str(number), "answer").answer

@@ -91,7 +91,8 @@ def _fork_workers() -> None:
     """Let nnU-Net fork its workers on Linux, whatever this Python's default is (a fork server from 3.14 on).
 
     A forked worker shares what its child has imported; one from a fork server imports torch anew, which takes seconds
-    and 450 MB for each. nnU-Net's releases are made with forked workers on Linux. macOS keeps its default, spawn.
+    and 450 MB for each. nnU-Net's releases are made with forked workers on Linux. Python warns of forks beside threads;
+    the thread that watches the parent holds no lock. macOS keeps its default, spawn.
     """
     if sys.platform == "linux":
         multiprocessing.set_start_method("fork", force=True)
