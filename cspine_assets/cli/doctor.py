@@ -91,8 +91,12 @@ def look_at_system() -> Finding:
 
 
 def look_at_python() -> Finding:
-    """Looks at the interpreter; one that is too old or too new was refused before (``systems``)."""
-    return Finding("Python", Verdict.GOOD, f"{sys.version.split()[0]}, {sys.executable}")
+    """Looks at the interpreter; ``systems`` says which ones will do."""
+    from cspine_assets.cli import systems
+
+    missing = systems.unsupported_python()
+    found = f"{sys.version.split()[0]}, {sys.executable}"
+    return Finding("Python", Verdict.MISSING if missing else Verdict.GOOD, found, missing)
 
 
 def look_at_memory() -> Finding:

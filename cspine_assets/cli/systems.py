@@ -39,10 +39,18 @@ def unsupported() -> str:
         return f"expected Linux, macOS or WSL 2, got {sys.platform}: use one of these, or a virtual machine."
     if sys.maxsize <= 2**32:
         return f"expected a 64-bit Python, got a 32-bit one: install a 64-bit Python {_PYTHONS}."
+    return unsupported_python()
+
+
+def unsupported_python() -> str:
+    """Return why this Python is too old or too new and what to do, in one sentence; empty where it will do."""
     version = tuple(sys.version_info[:3])
     if not OLDEST_PYTHON <= version[:2] < TOO_NEW_PYTHON:
         got = ".".join(str(part) for part in version)
-        return f"expected Python {_PYTHONS}, got {got}: install one of these and call `make` with PYTHON=/path/to/it."
+        return (
+            f"expected Python {_PYTHONS}, got {got}: "
+            "install one of these (docs/installing.md) and call `make` with PYTHON=/path/to/it."
+        )
     return ""
 
 

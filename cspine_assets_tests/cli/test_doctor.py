@@ -29,9 +29,12 @@ def test_memory_is_judged_against_demo_and_full_study(monkeypatch, gigabytes, ve
     assert doctor.look_at_memory().verdict is verdict
 
 
-def test_another_python_is_missing(monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 14, 0))
-    assert doctor.look_at_python().verdict is Verdict.MISSING
+def test_a_python_that_is_too_new_is_missing_and_the_one_in_use_is_named(monkeypatch):
+    assert sys.executable in doctor.look_at_python().found
+    monkeypatch.setattr(sys, "version_info", (3, 15, 0))
+    finding = doctor.look_at_python()
+    assert finding.verdict is Verdict.MISSING
+    assert finding.remedy.startswith("expected Python 3.11 to 3.14, got 3.15.0")
 
 
 def test_a_missing_torch_says_how_to_get_it(monkeypatch):
