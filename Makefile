@@ -17,7 +17,7 @@ help: ## this list
 $(READY): constraints.txt pyproject.toml
 	@$(or $(PYTHON),python3) cspine_assets/cli/systems.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
