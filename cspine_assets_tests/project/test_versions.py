@@ -42,7 +42,7 @@ def test_the_oldest_versions_are_the_lower_bounds():
         for part in one.specifier
         if part.operator == ">="
     }
-    assert lowest == pins("constraints-oldest.txt")
+    assert lowest.items() <= pins("constraints-oldest.txt").items()
 
 
 @pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
