@@ -5,6 +5,7 @@ import pandas as pd
 from cspine_assets.defs.imaging import equals_shipped
 from cspine_assets.defs.resources import StudyResource
 from cspine_assets.domain.home import Home
+from cspine_assets.domain.tables.base import TEXT
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets_tests.domain.warehouse.rows import EXAMS, frames
 
@@ -12,7 +13,7 @@ from cspine_assets_tests.domain.warehouse.rows import EXAMS, frames
 def look(home: Home, *compared: str | None):
     rows = frames()[Volumes].assign(status="ok")
     values = [*compared, *["absent"] * (len(rows) - len(compared))]
-    home.lake.write(Volumes, rows.assign(equals_shipped=pd.array(values, dtype="string")))
+    home.lake.write(Volumes, rows.assign(equals_shipped=pd.array(values, dtype=TEXT)))
     return equals_shipped(StudyResource(home=str(home.root)))
 
 

@@ -6,6 +6,7 @@ import pytest
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
 from cspine_assets.domain.cohort.source import find_source
 from cspine_assets.domain.errors import SourceError, TableError
+from cspine_assets.domain.tables.base import TEXT
 from cspine_assets.domain.tables.midrc import (
     AnnotationFiles,
     Cases,
@@ -93,7 +94,7 @@ def test_the_image_manifest_is_read_by_what_is_there(download, tmp_path, names):
     download.image_manifest = [dict(zip(names, row.values(), strict=True)) for row in download.image_manifest]
     read = read_midrc_table(find_source(download.write(tmp_path)), ImageManifest)
     got = read.frame[["instance_uid", "series_uid", "study_uid", "patient_id"]]
-    expected = pd.DataFrame(download.image_manifest).set_axis(got.columns, axis=1).astype("string")
+    expected = pd.DataFrame(download.image_manifest).set_axis(got.columns, axis=1).astype(TEXT)
     pd.testing.assert_frame_equal(got, expected)
     assert read.drift == ()
 

@@ -7,6 +7,7 @@ from cspine_assets.domain.cohort.published import (
     count_release,
     recognize_release,
 )
+from cspine_assets.domain.tables.base import TEXT
 
 
 def spread(counts, total):
@@ -24,9 +25,9 @@ def release():
     numbers = [1216, *(n for n in range(1, 1233) if n != 1216)]
     cases = pd.DataFrame({"submitter_id": [f"593973-{n:06d}" for n in numbers]})
     for column in ("sex", "race", "ethnicity"):
-        cases[column] = pd.array(spread(counts_of(column), 1232), dtype="string")
+        cases[column] = pd.array(spread(counts_of(column), 1232), dtype=TEXT)
     cases["age_at_index"] = pd.array([54.0] * 1220 + [None] * 12, dtype="Float64")
-    cases["age_at_index_gt89"] = pd.array(["No"] * 1220 + ["Yes"] * 12, dtype="string")
+    cases["age_at_index_gt89"] = pd.array(["No"] * 1220 + ["Yes"] * 12, dtype=TEXT)
     series = pd.DataFrame({"case_ids": ["593973-001216"] + ["593973-000001"] * 1254})
     series["number_of_instances"] = pd.array([56] + [15] * 1253 + [19133 - 56 - 15 * 1253], dtype="Int64")
     series["manufacturer"] = ["SIEMENS"] * 400 + ["Siemens"] * 389 + ["GE MEDICAL SYSTEMS"] * 466

@@ -10,7 +10,7 @@ from scipy import stats
 from cspine_assets.domain.evaluation.group_comparison import group_comparison
 from cspine_assets.domain.evaluation.group_metrics import group_metrics
 from cspine_assets.domain.evaluation.rank_tests import cliffs_delta
-from cspine_assets.domain.tables.base import empty_frame
+from cspine_assets.domain.tables.base import TEXT, empty_frame
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
 BODY, DISC = "vertebral_body", "intervertebral_disc"
@@ -19,7 +19,7 @@ N = 60
 
 def strata_of(metrics, **attributes):
     exams = sorted(metrics["exam_id"].unique())
-    return pd.DataFrame({"exam_id": exams, **attributes}).astype("string")
+    return pd.DataFrame({"exam_id": exams, **attributes}).astype(TEXT)
 
 
 def sexes(n=N, women=25):
@@ -246,6 +246,6 @@ def test_an_exam_of_which_nothing_is_known_is_a_group_of_its_own(metrics_of):
 
 
 def test_no_rows_give_empty_tables():
-    nothing, strata = empty_frame(ExamMetrics), pd.DataFrame({"exam_id": [], "sex": []}, dtype="string")
+    nothing, strata = empty_frame(ExamMetrics), pd.DataFrame({"exam_id": [], "sex": []}, dtype=TEXT)
     assert group_metrics(nothing, strata).empty
     assert group_comparison(nothing, strata).empty
