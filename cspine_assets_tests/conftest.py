@@ -9,12 +9,20 @@ from cspine_assets_tests.slow_tests import SlowTests
 __all__ = ["machine"]
 
 FIRST = (
-    "end_to_end/test_demo.py",  # makes the demo, on which the next but some wait
+    "end_to_end/test_demo.py",  # makes the demo, on which the other files of its folder wait
     "end_to_end/test_kills.py",
-    "nnunet/",
+    "nnunet/test_faults.py",
+    "nnunet/test_prediction.py",
+    "benchmarks/test_smallest.py",
+    "end_to_end/test_demo_page.py",  # waits for schedules and sensors: the earlier, the better
     "end_to_end/",
+    "nnunet/",
+    "cli/",
+    "defs/",
 )
-"""By worker: one makes the demo while the other has long tests without it; the many short ones fill up the end."""
+"""Files in the order in which workers take them: long ones first, so that short ones fill up the end. While one worker
+makes the demo, the others have long files that need none. There is a worker more than the two processors of a small
+machine, because some tests mostly wait."""
 
 # the same examples in every run; a loaded machine may take its time over each
 hypothesis.settings.register_profile(

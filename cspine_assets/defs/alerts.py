@@ -13,7 +13,7 @@ import dagster as dg
 import requests
 from pydantic import BaseModel, ConfigDict
 
-from cspine_assets.defs.automation import Alerts, Email, read_automation
+from cspine_assets.defs.automation import Alerts, Email, look_seconds, read_automation
 from cspine_assets.domain.home import Home, home_root
 
 PASSWORD_VARIABLE = "CSPINE_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
@@ -104,7 +104,7 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
     @dg.run_failure_sensor(
         name="webhook_on_failed_run",
         default_status=status,
-        minimum_interval_seconds=LOOK_SECONDS,
+        minimum_interval_seconds=look_seconds(LOOK_SECONDS),
         description="Posts to alerts.webhook of automation.yaml when a run has failed.",
     )
     def on_failed_run(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
@@ -116,7 +116,7 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name="webhook_on_failed_check",
         default_status=status,
-        minimum_interval_seconds=LOOK_SECONDS,
+        minimum_interval_seconds=look_seconds(LOOK_SECONDS),
         description="Posts to alerts.webhook of automation.yaml when a check has failed; once, until it passes again.",
     )
     def on_failed_check(context: dg.SensorEvaluationContext) -> dg.SkipReason:

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from cspine_assets.defs.attention import ask_once
+from cspine_assets.defs.automation import look_seconds
 from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.jobs import models_stand, reevaluate, take_in
 from cspine_assets.defs.resources import StudyResource
@@ -32,7 +33,7 @@ Result = dg.SensorResult | dg.SkipReason
 
 @dg.sensor(
     job_name=take_in.name,
-    minimum_interval_seconds=SOURCE_SECONDS,
+    minimum_interval_seconds=look_seconds(SOURCE_SECONDS),
     default_status=_OFF,
     description="New patients or changed files in the download: partitions are added, and all below is made.",
 )
@@ -49,7 +50,7 @@ def new_data(context: dg.SensorEvaluationContext, study: StudyResource) -> Resul
 
 @dg.sensor(
     job_name=reevaluate.name,
-    minimum_interval_seconds=HOME_SECONDS,
+    minimum_interval_seconds=look_seconds(HOME_SECONDS),
     default_status=_OFF,
     description="New or imported models: predictions and evaluation are made with them.",
 )
@@ -73,7 +74,7 @@ def new_models(context: dg.SensorEvaluationContext, study: StudyResource) -> Res
 
 @dg.sensor(
     job_name=reevaluate.name,
-    minimum_interval_seconds=HOME_SECONDS,
+    minimum_interval_seconds=look_seconds(HOME_SECONDS),
     default_status=_OFF,
     description="Folders under external_predictions: each becomes a predictor, scored and ranked beside our own.",
 )
@@ -91,7 +92,7 @@ followers = dg.AutomationConditionSensorDefinition(
     name="followers",
     target=dg.AssetSelection.groups("evaluation", "warehouse"),
     default_status=_OFF,
-    minimum_interval_seconds=HOME_SECONDS,
+    minimum_interval_seconds=HOME_SECONDS,  # what is made within it is followed by one run
     description="Evaluation and database follow by themselves what is made by hand above them; see their conditions.",
 )
 

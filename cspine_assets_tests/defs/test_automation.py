@@ -11,7 +11,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from cspine_assets.definitions import defs
 from cspine_assets.defs import jobs
 from cspine_assets.defs.attention import at_work
-from cspine_assets.defs.automation import SETTINGS_FILE, Reevaluation, read_automation
+from cspine_assets.defs.automation import LOOK_VARIABLE, SETTINGS_FILE, Reevaluation, look_seconds, read_automation
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluate, reevaluated, take_in
 from cspine_assets.defs.resources import StudyResource
@@ -172,6 +172,17 @@ def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
     (home.root / SETTINGS_FILE).write_text(text)
     with pytest.raises(HomeError, match=SETTINGS_FILE):
         read_automation(home)
+
+
+def test_sensors_look_more_often_where_the_environment_says_so_and_never_less(monkeypatch: pytest.MonkeyPatch):
+    assert look_seconds(30) == 30
+    monkeypatch.setenv(LOOK_VARIABLE, "2")
+    assert look_seconds(30) == 2
+    monkeypatch.setenv(LOOK_VARIABLE, "90")
+    assert look_seconds(30) == 30
+    monkeypatch.setenv(LOOK_VARIABLE, "often")
+    with pytest.raises(HomeError, match=f"{LOOK_VARIABLE}: expected whole seconds above zero, got 'often'"):
+        look_seconds(30)
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from cspine_assets.defs.attention import at_work
+from cspine_assets.defs.automation import LOOK_VARIABLE
 from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
 from cspine_assets.defs.io import FORCE_TAG
 from cspine_assets.defs.jobs import take_in
@@ -55,7 +56,7 @@ def page(demo: DemoRun) -> Iterator[Page]:
         [CSPINE, "dev", "--home", str(demo.home.root), "--port", str(port)],
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ},
+        env={**os.environ, LOOK_VARIABLE: "1"},
         start_new_session=True,
     )
     opened = Page(demo.home, port, process)
@@ -191,9 +192,9 @@ def test_folders_patients_and_models_that_are_new_are_in_the_database_without_a_
         # one after the other: a run for new patients would take models and folders along that nobody has asked for yet
         switch(page.ask, "startSensor", "new_models")
         assert within(300, lambda: finished_runs(instance, "new_models", began))
-        switch(page.ask, "startSensor", "new_data")
         bring_back()
         expert = hand_in_expert_patient(home.root / "demo_download", tmp_path / "another")
+        switch(page.ask, "startSensor", "new_data")
         assert within(300, lambda: finished_runs(instance, "new_data", began))
         handed_in = home.external_predictions / "other_tool"
         shutil.copytree(home.predictions / "exams" / "2d", handed_in, ignore=shutil.ignore_patterns("*.json"))
