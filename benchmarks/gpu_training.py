@@ -381,7 +381,7 @@ class Work:
 
     Attributes:
         configurations: One after the other.
-        stock_trainings: Of the stock trainer, one after the other.
+        stock_trainings: Of the stock trainer, one after the other; its epochs are run for the overhead as well.
         at_once: Numbers of trainings at once.
         epochs: Of every training.
         iterations: Of an epoch; nnU-Net's are 250.
@@ -402,7 +402,7 @@ class Work:
 
 BOTH: Final = tuple(Configuration)
 FLAT: Final = (Configuration.FLAT,)
-SMALLEST: Final = Work(FLAT, stock_trainings=1, at_once=(1,), epochs=1, iterations=1, patients=3, matrix=32, pairs=1)
+SMALLEST: Final = Work(FLAT, stock_trainings=0, at_once=(1,), epochs=1, iterations=1, patients=3, matrix=32, pairs=1)
 ON_CPU: Final[Mapping[Size, Work]] = MappingProxyType(
     {
         Size.SMALLEST: SMALLEST,
@@ -435,7 +435,7 @@ def run(size: Size, folder: Path) -> Results:
 
 
 def _tables(bench: Bench, configuration: Configuration, work: Work) -> tuple[Table, Table]:
-    lines = [stock_one_after_the_other(bench, configuration, work.stock_trainings)]
+    lines = [stock_one_after_the_other(bench, configuration, work.stock_trainings)] if work.stock_trainings else []
     lines += [ours_at_once(bench, configuration, n) for n in work.at_once]
     where = f"{configuration} on {bench.slot.name}"
     title = f"{where}, {work.epochs} epochs of {work.iterations} iterations a training"

@@ -61,7 +61,7 @@ class Work:
 
 WORK: Final[Mapping[Size, Work]] = MappingProxyType(
     {
-        Size.SMALLEST: Work(repeats=1, pairs=1, groups=1, cv_exams=20, test_exams=20),
+        Size.SMALLEST: Work(repeats=1, pairs=1, groups=1, cv_exams=5, test_exams=5),
         Size.USUAL: Work(repeats=3, pairs=4, groups=12, cv_exams=391, test_exams=100),
         Size.LARGE: Work(repeats=7, pairs=4, groups=12, cv_exams=1_564, test_exams=400),
     }

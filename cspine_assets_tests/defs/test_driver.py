@@ -212,7 +212,9 @@ def test_a_bad_patient_stays_missing_alone_and_comes_back_alone(
     assert row["reason"].notna().all()
 
     mend(archives)
-    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    reports = materialize(home, instance=instance, schemas=BEFORE_MODELS)
+    assert [line for report in reports for line in report.failures] == []
+    again = made(reports)
     assert again["imaging.volumes"] == again["imaging.masks"] == 1
     assert standing(instance, Volumes) == standing(instance, Masks) == everybody
 
