@@ -153,9 +153,9 @@ def test_masks_in_sub_folders_are_told(folders, tmp_path: Path):
 
 
 SLOW_SERVER = """
-import sys, time
-if "forkserver" in " ".join(sys.orig_argv):
-    time.sleep(5)
+import pathlib, sys, time
+while "forkserver" in " ".join(sys.orig_argv) and not pathlib.Path(__file__).with_name("interrupted").exists():
+    time.sleep(0.05)
 """
 
 
@@ -179,6 +179,7 @@ def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, 
         server = next(reversed(psutil.Process(score.pid).children()), server)
         time.sleep(0.01)
     os.killpg(score.pid, signal.SIGINT)  # as a terminal does, to everyone in it
+    (tmp_path / "slow" / "interrupted").touch()
     _, said = score.communicate(timeout=600)
     assert score.returncode == 130
     assert said == "cspine: interrupted. Nothing is left half-written, and what had been finished stands.\n"

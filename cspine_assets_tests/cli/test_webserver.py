@@ -86,9 +86,9 @@ def test_with_the_token_it_is_dagster_that_answers(page: Served):
 def upgraded(page: Served, **headers: str) -> int:
     address = f"ws://127.0.0.1:{page.port}/graphql"
     try:
-        with connect(address, additional_headers=headers, subprotocols=["graphql-ws"], open_timeout=30) as websocket:
+        with connect(address, additional_headers=headers, subprotocols=["graphql-ws"], open_timeout=600) as websocket:
             websocket.send('{"type": "connection_init"}')
-            assert json.loads(websocket.recv(timeout=30))["type"] == "connection_ack"
+            assert json.loads(websocket.recv(timeout=600))["type"] == "connection_ack"
             return 101
     except InvalidStatus as refused:
         return refused.response.status_code

@@ -44,7 +44,7 @@ class Served:
         """Asks by real HTTP: GET, or POST where there is a body."""
         request = urllib.request.Request(self.address + path, body, dict(headers or {}))
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=600) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as refused:
             return refused.code

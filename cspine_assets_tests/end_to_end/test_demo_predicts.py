@@ -25,19 +25,34 @@ needs_real_data = pytest.mark.skipif(
 )
 
 
-def test_a_scan_of_ones_own_is_segmented_on_its_own_grid(demo: DemoRun, tmp_path: Path):
-    scan = next((demo.home.root / "demo_download" / "DukeCSpineSeg_annotation").iterdir())
+@pytest.fixture(scope="module")
+def scan(demo: DemoRun) -> Path:
+    """A scan as a person has it."""
+    return min((demo.home.root / "demo_download" / "DukeCSpineSeg_annotation").iterdir())
+
+
+@pytest.fixture(scope="module")
+def its_mask(demo: DemoRun, scan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo's models make of that scan."""
+    return segmented(demo, scan, tmp_path_factory.mktemp("plain") / "mask.nii.gz")
+
+
+def segmented(demo: DemoRun, given: Path, out: Path) -> Path:
+    result = run_cspine("predict", str(given), "--out", str(out), "--home", str(demo.home.root))
+    assert result.returncode == 0, result.stderr
+    assert "demo model" in result.stdout
+    return out
+
+
+def test_a_scan_of_ones_own_is_segmented_on_its_own_grid(demo: DemoRun, scan: Path, its_mask: Path, tmp_path: Path):
     image = nib.load(scan)
-    turned = image.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
-    nib.save(turned, tmp_path / "turned.nii.gz")
-    for name, given in (("plain", scan), ("turned", tmp_path / "turned.nii.gz")):
-        out = tmp_path / f"{name}_mask.nii.gz"
-        result = run_cspine("predict", str(given), "--out", str(out), "--home", str(demo.home.root))
-        assert result.returncode == 0, result.stderr
-        assert "demo model" in result.stdout
-        assert np.array_equal(nib.load(out).affine, nib.load(given).affine)
-        assert nib.load(out).shape == nib.load(given).shape
-    plain, back = nib.load(tmp_path / "plain_mask.nii.gz"), nib.load(tmp_path / "turned_mask.nii.gz")
+    turned = tmp_path / "turned.nii.gz"
+    nib.save(image.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]])), turned)
+    turned_mask = segmented(demo, turned, tmp_path / "turned_mask.nii.gz")
+    for given, mask in ((scan, its_mask), (turned, turned_mask)):
+        assert np.array_equal(nib.load(mask).affine, nib.load(given).affine)
+        assert nib.load(mask).shape == nib.load(given).shape
+    plain, back = nib.load(its_mask), nib.load(turned_mask)
     canonical = [np.asarray(nib.as_closest_canonical(one).dataobj) for one in (plain, back)]
     assert np.array_equal(*canonical)
     assert set(np.unique(canonical[0])) == {0, 1, 2}
@@ -62,16 +77,17 @@ def test_masks_of_the_test_exams_are_those_of_nnunets_own_commands(demo: DemoRun
             assert ours.read_bytes() == mask.read_bytes(), (predictor, mask.name)
 
 
-def test_the_models_travel_to_another_home_and_predict_there_once_they_are_trusted(demo: DemoRun, tmp_path: Path):
+def test_the_models_travel_to_another_home_and_predict_there_once_they_are_trusted(
+    demo: DemoRun, scan: Path, its_mask: Path, tmp_path: Path
+):
     archive, elsewhere = tmp_path / "models.zip", str(tmp_path / "elsewhere")
-    scan = str(next((demo.home.root / "demo_download" / "DukeCSpineSeg_annotation").iterdir()))
     assert run_cspine("model", "export", str(archive), "--home", str(demo.home.root)).returncode == 0
     taken = run_cspine("model", "import", str(archive), "--name", "theirs", "--home", elsewhere)
     assert taken.returncode == 0, taken.stderr
     assert "Not trusted" in taken.stdout
     assert "DEMO MODEL" in taken.stdout
 
-    there = ["predict", scan, "--out", str(tmp_path / "there.nii.gz"), "--model", "theirs", "--home", elsewhere]
+    there = ["predict", str(scan), "--out", str(tmp_path / "there.nii.gz"), "--model", "theirs", "--home", elsewhere]
     refused = run_cspine(*there)
     assert refused.returncode == 1
     assert "cspine model trust theirs" in refused.stderr.replace("\n", " ")
@@ -79,8 +95,7 @@ def test_the_models_travel_to_another_home_and_predict_there_once_they_are_trust
     accepted = run_cspine(*there)
     assert accepted.returncode == 0, accepted.stderr
     assert "demo model" in accepted.stdout
-    run_cspine("predict", scan, "--out", str(tmp_path / "here.nii.gz"), "--home", str(demo.home.root))
-    assert (tmp_path / "there.nii.gz").read_bytes() == (tmp_path / "here.nii.gz").read_bytes()
+    assert (tmp_path / "there.nii.gz").read_bytes() == its_mask.read_bytes()
 
 
 def test_an_imported_model_becomes_a_predictor_on_the_test_exams(demo: DemoRun):

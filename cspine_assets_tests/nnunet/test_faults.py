@@ -124,19 +124,16 @@ def test_a_killed_step_is_begun_anew_by_its_parent_and_resumes(planned_study, un
     assert_whole(train(planned_study, profile=LONG, results=tmp_path), unbroken)
 
 
-@pytest.mark.parametrize(
-    ("blow", "also_the_child"), [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGTERM, False)]
-)
-def test_nothing_outlives_its_parent(planned_study, tmp_path, blow, also_the_child):
+# child and parent killed at one stroke: test_process, with workers of every kind and no training
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_its_parent_and_the_training_resumes(planned_study, tmp_path, blow):
     parent = start_step(planned_study.home, tmp_path, augmentation_workers=2)
     wait_for_epoch(parent, 1)
     struck = [*psutil.Process(parent.pid).children(recursive=True), *family(parent.pid)]
     assert len(family(parent.pid)) >= 3
     folders = replace(planned_study.folders, results=tmp_path)
     assert running_trainings(folders)
-    victims = [psutil.Process(parent.pid), *(family(parent.pid)[:1] if also_the_child else [])]
-    for victim in victims:
-        victim.send_signal(blow)
+    parent.send_signal(blow)
     parent.wait()
     assert left_of(struck) == []
     assert running_trainings(folders) == ()
