@@ -4,7 +4,10 @@ import json
 import subprocess
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
+
+import psutil
 
 from cspine_assets.cli.page import token_file
 from cspine_assets.cli.page_token import read_token
@@ -34,6 +37,17 @@ class Page:
     def bearer(self) -> dict[str, str]:
         """What a script sends to be let in."""
         return {"authorization": f"Bearer {read_token(token_file(self.home))}"}
+
+    @property
+    def addresses(self) -> set[str]:
+        """At which addresses the command and all that it has started listen."""
+        command = psutil.Process(self.process.pid)
+        found = set()
+        for one in (command, *command.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                connections = one.net_connections("inet")
+                found |= {at.laddr.ip for at in connections if at.status == psutil.CONN_LISTEN}
+        return found
 
     def ask(self, query: str, **variables: object) -> dict:
         body = json.dumps({"query": query, "variables": variables}).encode()

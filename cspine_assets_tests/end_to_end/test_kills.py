@@ -165,6 +165,7 @@ def platform(home: Home, tmp_path: Path) -> Iterator[Platform]:
         with open_instance(home) as instance:
             platform = Platform(home, supervisor, Page(home, port, process), instance)
             assert within(120, platform.page.answers), said.read_text()
+            assert platform.page.addresses == {"127.0.0.1"}, "on this machine alone"
             # what has failed before the first look is not told: the sensor begins with the newest event
             assert within(90, lambda: has_ticked(platform.page.ask, "webhook_on_failed_run", since=0))
             yield platform

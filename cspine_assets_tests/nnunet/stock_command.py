@@ -11,10 +11,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-LIMIT_S = 600
-"""Several times what any of them takes on the tiny study."""
+import psutil
+
+SILENCE_S = 60
+"""A command that works has computed something by then, however busy the machine is."""
+
+IDLE_SHARE = 0.01
+"""Of one processor: less than this is a command that waits for ever, whose pool only wakes now and then."""
 
 
 def run_stock(name: str, *arguments: object, env: Mapping[str, str]) -> None:
@@ -22,9 +28,9 @@ def run_stock(name: str, *arguments: object, env: Mapping[str, str]) -> None:
     command = [str(Path(sys.executable).with_name(f"nnUNetv2_{name}")), *map(str, arguments)]
     said = _run(command, env)
     if said is None:
-        print(f"nnUNetv2_{name} did not answer within {LIMIT_S} s and is begun anew")
+        print(f"nnUNetv2_{name} has computed nothing for {SILENCE_S} s and is begun anew")
         said = _run(command, env)
-    assert said is not None, f"{command}: no answer within {LIMIT_S} s, twice"
+    assert said is not None, f"{command}: nothing was computed for {SILENCE_S} s, twice"
 
 
 def _run(command: list[str], env: Mapping[str, str]) -> str | None:
@@ -32,14 +38,30 @@ def _run(command: list[str], env: Mapping[str, str]) -> str | None:
     process = subprocess.Popen(
         command, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+    said = None
     try:
-        said, _ = process.communicate(timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return None
+        while said is None:
+            before = _computed_s(process.pid)
+            try:
+                said, _ = process.communicate(timeout=SILENCE_S)
+            except subprocess.TimeoutExpired:
+                if _computed_s(process.pid) - before < IDLE_SHARE * SILENCE_S:
+                    return None
     finally:
         _end(process)
     assert process.returncode == 0, said
     return said
+
+
+def _computed_s(pid: int) -> float:
+    """Returns the processor time of a command and of all that it has started, the dead among them."""
+    spent = 0.0
+    with suppress(psutil.NoSuchProcess):
+        main = psutil.Process(pid)
+        for process in (main, *main.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                spent += sum(process.cpu_times()[:4])
+    return spent
 
 
 def _end(process: subprocess.Popen[str]) -> None:
