@@ -1,16 +1,12 @@
 """The driver makes what is missing and nothing else; patients fail alone; a killed driver is picked up."""
 
-import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
-import nibabel as nib
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
@@ -19,16 +15,14 @@ from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import patients
 from cspine_assets.defs.stages import Order, in_order, loaded_definitions
 from cspine_assets.domain.errors import CSpineError
-from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.imaging.opening import open_series
 from cspine_assets.domain.imaging.rows import volume_rows
 from cspine_assets.domain.lake import Lake
-from cspine_assets.domain.tables.cohort import Patients, Splits
+from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 
 BEFORE_MODELS = ("midrc", "cohort", "imaging")
-SHIFT_MM = np.array([[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 
 
 def made(reports) -> dict[str, int]:
@@ -92,60 +86,6 @@ def test_patients_are_known_before_anything_is_cut_by_them():
     assert cut
     assert all(place[Patients] < place[item.table] for item in cut)
     assert all(place[parent] < place[item.table] for item in order for parent in item.deps)
-
-
-def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
-    home: Home, instance: dg.DagsterInstance, own_download: Path
-):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    volumes = {path: fingerprint_file(path) for path in home.volumes.rglob("*.nii.gz") if "_SEG" not in path.name}
-    mask = min((own_download / "DukeCSpineSeg_segmentation").iterdir())
-    other = max((own_download / "DukeCSpineSeg_segmentation").glob(f"{mask.name.split('_')[0]}*"))
-    os.utime(other, (1, 1))
-    # a touched file is looked at again; what it holds is the same, so nothing is made of the new listing
-    assert made(materialize(home, instance=instance, schemas=BEFORE_MODELS)) == {"midrc.files": 1}
-    other.write_bytes(gzip.compress(gzip.decompress(other.read_bytes()), 9))
-    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
-    assert again.pop("imaging.masks") == 1
-    assert not any(name.startswith("imaging") for name in again)
-    assert volumes == {path: fingerprint_file(path) for path in volumes}
-
-
-def rewrite(path: Path, *, without: str | None = None) -> None:
-    """Writes a stored file as a release did that did not know a column yet; its stamp stays."""
-    stored = pq.read_table(path)
-    pq.write_table(stored if without is None else stored.drop_columns([without]), path)
-
-
-def test_a_new_column_makes_a_table_stale_without_a_raised_version(home: Home, instance: dg.DagsterInstance):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    files = [home.lake.path(Volumes, key) for key in home.lake.partitions(Volumes)]
-    before = home.lake.read(Volumes)
-    for path in (*files, home.lake.path(Splits)):
-        rewrite(path)
-    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == [], "a home of before stays as it is"
-
-    for path in files:
-        rewrite(path, without="sha256")
-    rewrite(home.lake.path(Splits), without="rule")
-    assert home.lake.read(Volumes)["sha256"].isna().all()
-    assert made(materialize(home, instance=instance, schemas=BEFORE_MODELS)) == {
-        "cohort.splits": 1,
-        "imaging.volumes": len(files),
-    }
-    pd.testing.assert_frame_equal(home.lake.read(Volumes), before)
-    assert home.lake.read(Splits)["rule"].notna().all()
-    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
-
-
-def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInstance):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    path = min(path for path in home.volumes.rglob("*.nii.gz") if "_SEG" not in path.name)
-    before = fingerprint_file(path)
-    path.unlink()
-    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
-    assert again["imaging.volumes"] == 1
-    assert fingerprint_file(path) == before
 
 
 def test_what_nobody_foresaw_of_one_patient_costs_that_patient_and_no_other(
@@ -269,49 +209,6 @@ def test_the_checks_look_at_what_stands_although_a_patient_failed(
     results = checks_of(instance, Volumes, Masks, HeaderFindings)
     assert len(results) >= 6
     assert set(results.values()) == {"SUCCEEDED"}, results
-
-
-def test_patients_who_are_scattered_are_a_run_each_and_all_are_checked_once(home: Home, instance: dg.DagsterInstance):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    scattered = sorted(instance.get_dynamic_partitions("patient"))[::2]
-    for patient_id in scattered:
-        home.lake.remove(Volumes, patient_id)
-    check = dg.AssetCheckKey(asset_key(Volumes), "schema")
-    runs, looks = instance.get_runs_count(), len(history_of(instance, check))
-
-    again = made(materialize(home, instance=instance, schemas=("imaging",)))
-    assert again["imaging.volumes"] == len(scattered) > 1
-    assert instance.get_runs_count() - runs >= len(scattered)
-    assert len(history_of(instance, check)) == looks + 1
-
-
-def history_of(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> list[object]:
-    return list(instance.event_log_storage.get_asset_check_execution_history(check, limit=100))
-
-
-def test_a_blocking_check_that_fails_ends_the_work_although_a_patient_failed_too(
-    home: Home, instance: dg.DagsterInstance, own_download: Path
-):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    first, second, *_ = sorted(instance.get_dynamic_partitions("patient"))
-    moved = home.absolute(home.lake.read(Masks, [first])["path"].iloc[0])
-    image = nib.load(moved)
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine + SHIFT_MM), moved)
-    mask = min((own_download / "DukeCSpineSeg_segmentation").glob(f"{second}*"))
-    mask.write_bytes(b"no mask")
-    with pytest.raises(CSpineError, match="geometry_equal"):
-        materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    assert "FAILED" in checks_of(instance, Masks)["imaging/masks:geometry_equal"]
-
-
-def test_every_patient_has_metadata_of_its_own(home: Home, instance: dg.DagsterInstance):
-    materialize(home, instance=instance, schemas=BEFORE_MODELS)
-    records = instance.fetch_materializations(asset_key(Masks), limit=50).records
-    events = [record.event_log_entry.asset_materialization for record in records]
-    assert sorted(event.partition for event in events) == sorted(instance.get_dynamic_partitions("patient"))
-    pictures = {event.metadata["mid_sagittal"].value for event in events}
-    assert len(pictures) == len(events)
-    assert all("data:image/png;base64," in picture for picture in pictures)
 
 
 def test_an_empty_source_is_one_clear_error(home: Home, instance: dg.DagsterInstance, own_download: Path):
