@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import pytest
 
 from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
