@@ -42,7 +42,7 @@ from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 
 PATIENTS: Final[Mapping[Size, tuple[int, ...]]] = MappingProxyType(
-    {Size.SMALLEST: (4,), Size.USUAL: (100, 300), Size.LARGE: (300, 1232)}
+    {Size.SMALLEST: (10,), Size.USUAL: (100, 300), Size.LARGE: (300, 1232)}
 )
 """Cohorts of two sizes: a term that grows with the square of the patients would show. The release has 1,232."""
 
