@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ Values = NDArray[np.float64]
 _WILCOXON_EXACT: Final = 50
 _MANN_WHITNEY_EXACT: Final = 8
 """Up to here scipy may take the exact distribution, and decides for all rows of one call alike: such go alone."""
+
+_ALL_SIGNS: Final = 13
+"""Up to here scipy takes every combination of signs of differences with ties or zeros."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +52,51 @@ def difference_of(first: Values, second: Values) -> Values:
 def wilcoxon_each(differences: Sequence[Values]) -> list[RankTest | None]:
     """Returns Wilcoxon's signed-rank test of each set of paired differences, as ``scipy.stats.wilcoxon`` gives it.
 
-    Long ones of one length are tested in one call; None where fewer than two exams, or no difference, leave nothing
-    to test.
+    Long ones of one length are tested in one call; short ones with ties are tested here, because scipy calls a Python
+    function for each combination of signs, half a second for twelve exams. None where fewer than two exams, or no
+    difference, leave nothing to test.
 
     Args:
         differences: One difference per exam; infinite ones have the highest rank.
     """
-    found: list[RankTest | None] = [None] * len(differences)
-    for call in _calls([(len(difference),) for difference in differences], exact_up_to=_WILCOXON_EXACT):
+    found: list[RankTest | None] = [
+        _wilcoxon_of_all_signs(difference) if _needs_all_signs(difference) else None for difference in differences
+    ]
+    left = [(0 if test else len(difference),) for difference, test in zip(differences, found, strict=True)]
+    for call in _calls(left, exact_up_to=_WILCOXON_EXACT):
         rows = np.array([differences[place] for place in call])
         testable = np.flatnonzero(rows.any(axis=1))
         if len(testable):
             tested = stats.wilcoxon(rows[testable], axis=1)
             _enter(found, [call[row] for row in testable], tested.statistic, tested.pvalue)
     return found
+
+
+def _needs_all_signs(difference: Values) -> bool:
+    """Whether scipy would take every combination of signs: of few differences, some equal in size or zero."""
+    if not 1 < len(difference) <= _ALL_SIGNS or not difference.any() or np.isnan(difference).any():
+        return False
+    sizes = np.abs(difference)
+    return bool((sizes == 0).any() or len(np.unique(sizes)) < len(sizes)) and _scipy_takes_all_signs()
+
+
+@cache
+def _scipy_takes_all_signs() -> bool:
+    """Whether the installed scipy does so; earlier ones took other distributions, which differ for these values."""
+    tied = np.array([-1.0, 1.0, 1.0, 2.0])
+    return bool(stats.wilcoxon(tied).pvalue == _wilcoxon_of_all_signs(tied).p_value)
+
+
+def _wilcoxon_of_all_signs(difference: Values) -> RankTest:
+    """Returns Wilcoxon's test from the sums of ranks of every combination of signs; zeros are left out."""
+    changed = difference[difference != 0]
+    ranks = stats.rankdata(np.abs(changed))
+    above, below = (float(ranks[side].sum()) for side in (changed > 0, changed < 0))
+    sums = np.zeros(1)
+    for rank in ranks:
+        sums = np.concatenate([sums, sums + rank])  # multiples of a half: exact in any order
+    share = min(float(np.mean(sums <= above)), float(np.mean(sums >= above)))
+    return RankTest(min(above, below), min(1.0, 2 * share))
 
 
 def mann_whitney_each(samples: Sequence[Sample]) -> list[RankTest | None]:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from cspine_assets.domain.evaluation.multiplicity import benjamini_hochberg, holm, is_significant
 from cspine_assets.domain.evaluation.rank_tests import (
+    RankTest,
     Sample,
     cliffs_delta,
     difference_of,
@@ -43,6 +44,20 @@ def test_many_wilcoxon_tests_give_what_scipy_gives_one_by_one(seed, lengths):
             continue
         oracle = stats.wilcoxon(difference)
         assert (found.statistic, found.p_value) == (oracle.statistic, oracle.pvalue)
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        np.array([0.0, 0.1, -0.1, 0.2, 0.2, 0.3, -0.4, 0.0, 0.5, 0.6]),
+        np.array([0.1, 0.1, -0.2, np.inf, -np.inf, 0.3, 0.4, 0.5, 0.5, -0.6, 0.7, 0.8, 0.9]),
+        np.array([0.0, 0.3]),
+        np.array([-0.2, -0.2, -0.2, -0.1, 0.0]),
+    ],
+)
+def test_few_differences_with_ties_zeros_and_infinities_are_tested_as_scipy_tests_them(difference):
+    oracle = stats.wilcoxon(difference)
+    assert wilcoxon_each([difference]) == [RankTest(oracle.statistic, oracle.pvalue)]
 
 
 @settings(max_examples=40, deadline=None)
