@@ -60,6 +60,8 @@ def _folder_fingerprint(study: Study, name: str | None) -> str:
 def external_predictions(context: dg.AssetExecutionContext, study: Study) -> Made:
     """The masks of one folder under ``external_predictions``, checked; every test exam has a row.
 
+    It has a partition for each folder that was handed in, and none before the first.
+
     A mask on another grid, with other labels, or that cannot be read is refused with its reason, as is all of a
     predictor whose ``predictor.json`` cannot be understood.
     """
@@ -108,7 +110,10 @@ def _card(folder: Path) -> tuple[PredictorCard, str | None]:
     ExternalMetrics, deps=[ExternalPredictions, Masks, AnnotationProvenance, Splits], version="1", kinds=("numpy",)
 )
 def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
-    """One external predictor by the ruler of our own models, on the same test exams; a missing mask is missed."""
+    """One external predictor by the ruler of our own models, on the same test exams; a missing mask is missed.
+
+    It has a partition for each folder under ``external_predictions``, and none before the first is handed in.
+    """
     predicted = study.read(ExternalPredictions, [context.partition_key])
     pairs = predicted.merge(_test_references(study), on="exam_id", suffixes=("", "_reference"))
     scored = [

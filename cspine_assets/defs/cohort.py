@@ -3,18 +3,20 @@
 Add an asset when something new is said of patients or exams. How it is derived stands in the cohort wing.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 
 from cspine_assets.defs.io import Made, asset_key, table_asset
-from cspine_assets.defs.partitions import patients as patient_partitions
+from cspine_assets.defs.partitions import register_patients
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import inline_table, markdown_table, told
 from cspine_assets.domain.cohort.compared import MANIFEST_COLUMNS, CohortTables
 from cspine_assets.domain.cohort.evidence import Evidence, read_evidence
 from cspine_assets.domain.cohort.exams import ExamsBuilt, build_exams, build_patients
+from cspine_assets.domain.cohort.findings import findings_frame
 from cspine_assets.domain.cohort.integrity import (
     CHECKS,
     Check,
@@ -23,11 +25,13 @@ from cspine_assets.domain.cohort.integrity import (
     summarize,
 )
 from cspine_assets.domain.cohort.provenance import ProvenanceBuilt, build_annotation_provenance
+from cspine_assets.domain.cohort.rejected_rows import RejectedRow, from_notes, row_findings
 from cspine_assets.domain.cohort.split_files import read_split_file
 from cspine_assets.domain.cohort.splits import PRESETS, build_split_balance, make_splits
 from cspine_assets.domain.cohort.summaries import build_demographics, build_imaging_parameters
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.cohort import (
     AnnotationProvenance,
     Demographics,
@@ -51,6 +55,7 @@ from cspine_assets.domain.tables.midrc import (
 
 MOST_FINDINGS = 20
 _SHOWN = ["severity", "exam_id", "message"]
+_JOINED = (Cases, ImagingStudies, MrSeries, AnnotationFiles)
 _RELEASE = (Cases, ImagingStudies, MrSeries, AnnotationFiles, ImageManifest, ClinicalManifest, Files)
 
 
@@ -70,18 +75,6 @@ def patients(context: dg.AssetExecutionContext, study: Study) -> Made:
     frame = build_patients(study.read(Cases), study.read(Exams))
     added = register_patients(context.instance, frame)
     return Made(frame, {"patients": len(frame), "new_partitions": len(added)})
-
-
-def register_patients(instance: dg.DagsterInstance, frame: pd.DataFrame) -> list[str]:
-    """Makes partitions of the patients with an exam, sorted, removes those who have left, and returns the new ones."""
-    name = str(patient_partitions.name)
-    wanted = sorted(frame.loc[frame["exam_count"] > 0, "patient_id"])
-    standing = set(instance.get_dynamic_partitions(name))
-    added = [key for key in wanted if key not in standing]
-    instance.add_dynamic_partitions(name, added)
-    for key in sorted(standing - set(wanted)):
-        instance.delete_dynamic_partition(name, key)
-    return added
 
 
 def _content(path: str | None) -> str:
@@ -187,7 +180,8 @@ def _markdown(frame: pd.DataFrame, *columns: str) -> dg.MarkdownMetadataValue:
 @table_asset(Findings, deps=[*_RELEASE, Exams, AnnotationProvenance], version="3", source=_given)
 def findings(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Links, pairs, sums, files on the disk and their checksums, provenance, and the published counts."""
-    frames = [_exams(study).findings, _provenance(study).findings, examine(_tables(study))]
+    manifests = findings_frame(row_findings(_rejected(study, (ImageManifest, ClinicalManifest))))
+    frames = [_exams(study).findings, manifests, _provenance(study).findings, examine(_tables(study))]
     filled = [frame for frame in frames if not frame.empty]
     frame = pd.concat(filled, ignore_index=True) if filled else frames[0]
     counts = frame["check_name"].value_counts().to_dict()
@@ -200,7 +194,7 @@ def findings(_context: dg.AssetExecutionContext, study: Study) -> Made:
     )
 
 
-@table_asset(Integrity, deps=[*_RELEASE, Exams, AnnotationProvenance, Findings], version="1")
+@table_asset(Integrity, deps=[*_RELEASE, Exams, AnnotationProvenance, Findings], version="2")
 def integrity(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """What each check looked at and found; each has a light of its own on the page."""
     frame = summarize(_tables(study), study.read(Findings))
@@ -221,11 +215,23 @@ def _tables(study: Study) -> CohortTables:
         files=study.read(Files),
         exams=study.read(Exams),
         provenance=study.read(AnnotationProvenance),
+        rejected=_rejected(study, _RELEASE),
     )
 
 
 def _exams(study: Study) -> ExamsBuilt:
-    return build_exams(study.read(Cases), study.read(ImagingStudies), study.read(MrSeries), study.read(AnnotationFiles))
+    return build_exams(
+        study.read(Cases),
+        study.read(ImagingStudies),
+        study.read(MrSeries),
+        study.read(AnnotationFiles),
+        _rejected(study, _JOINED),
+    )
+
+
+def _rejected(study: Study, tables: Iterable[type[Table]]) -> tuple[RejectedRow, ...]:
+    """Returns the rows of some tables that could not be used."""
+    return tuple(row for table in tables for row in from_notes(study.home.lake.notes(table)))
 
 
 def _provenance(study: Study) -> ProvenanceBuilt:

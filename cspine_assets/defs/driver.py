@@ -17,12 +17,13 @@ from itertools import groupby
 
 import dagster as dg
 
+from cspine_assets.defs.agreement import agree, record_last_again
 from cspine_assets.defs.conditions import is_watched
 from cspine_assets.defs.dead_runs import DRIVER_TAG, close_dead_runs
 from cspine_assets.defs.execution import Outcome, check_once, run_in_worker, run_once
 from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, FORCE_TAG, asset_key
-from cspine_assets.defs.partitions import lake_partition, patients, register_predictors
+from cspine_assets.defs.partitions import lake_partition, patients, register_patients, register_predictors
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.stages import (
     Order,
@@ -39,6 +40,7 @@ from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.housekeeping import tidy
 from cspine_assets.domain.tables.benchmark import ExternalPredictions
+from cspine_assets.domain.tables.cohort import Patients
 from cspine_assets.domain.workers import each_in_workers
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -118,10 +120,12 @@ def carry_out(
     close_dead_runs(instance)
     tidy(home)
     try:
-        return list(_work(_Task(home, instance, order), watcher))
+        reports = list(_work(_Task(home, instance, order), watcher))
+        agree(Study(home), instance, order.tables)
     except BaseException:
         close_dead_runs(instance, also_own=True)
         raise
+    return reports
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,9 @@ class _Task:
 
 def _work(task: _Task, watcher: Watcher) -> Iterator[StageReport]:
     """Works stage by stage, and yields how each went."""
+    standing = task.home.lake.read(Patients)
+    if len(standing):  # Dagster's own storage may be a new one, and their table is up to date
+        register_patients(task.instance, standing)
     refused = register_predictors(task.instance, task.home)
     if refused:
         nobody = Stage("external_predictions", (known_tables()[ExternalPredictions],))
@@ -172,12 +179,9 @@ def confirm(study: Study, instance: dg.DagsterInstance, reports: Sequence[StageR
     """
     made = {item.table for report in reports for item in report.stage.tables}
     fingerprints = Fingerprints(study)
-    for table in known_tables():
-        fingerprint = fingerprints.whole(table) if is_watched(table) and table not in made else None
-        if fingerprint is not None:
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(asset_key(table), metadata={"up_to_date": True, "fingerprint": fingerprint})
-            )
+    for table, item in known_tables().items():
+        if is_watched(table) and table not in made and fingerprints.whole(table) is not None:
+            record_last_again(study, instance, item)
 
 
 def _run_stage(task: _Task, stage: Stage, watcher: Watcher) -> Iterator[str]:

@@ -3,10 +3,11 @@
 Change it when Dagster is to be asked otherwise. Which assets are run, and in what order, is the driver's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -36,14 +37,25 @@ def run_once(
     partition_key: str | None = None,
     *,
     checked: bool = True,
+    force: bool = False,
 ) -> Outcome:
     """Runs assets once, in this process, with their checks or without, and returns what failed.
+
+    Args:
+        home: Where the study is.
+        instance: What records the run.
+        assets: What to run.
+        tags: Tags of the run; they may name a range of partitions.
+        partition_key: Partition to run, or None.
+        checked: Whether the assets' checks run with them.
+        force: Whether what is up to date is made again, as a person sets it in the run's configuration.
 
     Raises:
         KeyboardInterrupt: The run was interrupted; it is recorded as cancelled.
     """
     job = (_job() if checked else _unchecked_job()).get_subset(asset_selection=set(assets))
-    return _execute(job, home, instance, tags, partition_key, shown=assets)
+    forced = {"ops": {"__".join(key.path): {"config": {"force": True}} for key in assets}} if force else {}
+    return _execute(job, home, instance, tags, partition_key, shown=assets, config=forced)
 
 
 def check_once(home: Home, instance: dg.DagsterInstance, assets: list[dg.AssetKey], tags: dict[str, str]) -> Outcome:
@@ -91,11 +103,12 @@ def _execute(
     partition_key: str | None = None,
     *,
     shown: Sequence[dg.AssetKey] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Executes a job in this process, and returns what failed; the page lists the run under the assets shown."""
     with index_kept_open(instance):
         result = job.execute_in_process(
-            run_config={**_QUIET, "resources": {"study": {"config": {"home": str(home.root)}}}},
+            run_config={**_QUIET, **(config or {}), "resources": {"study": {"config": {"home": str(home.root)}}}},
             instance=instance,
             partition_key=partition_key,
             asset_selection=shown,

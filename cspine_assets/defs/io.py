@@ -8,38 +8,60 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
-from cspine_assets.defs.partitions import CUT, folds, lake_partition, patients, ranges_remembered, trainings
+from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.versions import version_tags
+from cspine_assets.defs.versions import materialization, recorded_already, standing_metadata, version_tags
 from cspine_assets.domain.errors import CSpineError, TableError, unexpected_reason
 from cspine_assets.domain.lake import Stamp
 from cspine_assets.domain.tables.base import Table, arrow_schema, column_comment
 
 OWNERS = ("team:cspine-assets",)
 FORCE_TAG = "cspine/force"
-"""A run with this tag makes everything anew, also what is up to date."""
+"""A run with this tag makes all of its assets again, also what is up to date; a person sets ``RunConfig.force``."""
 
 # the page hides tags of this prefix: they are the driver's own notes, and would fill the list of runs
 EVALUATION_TAG = ".dagster/cspine_evaluation"
 """Names the evaluation that a run is a part of."""
 
+PARTITION_ROWS, WHOLE_ROWS = "dagster/partition_row_count", "dagster/row_count"
+"""Dagster's names for the rows of a partition and of the table that it is a part of."""
+
 BEGAN_TAG = ".dagster/cspine_began"
 """When that evaluation began, in seconds since 1970."""
 
 
+_CUT_NAMES: dict[dg.PartitionsDefinition | None, str] = {
+    patients: "patient",
+    folds: "fold",
+    trainings: "model",
+    external_predictors: "external_predictor",
+}
+
+
+class RunConfig(dg.Config):
+    """What a person may set for one asset in one run; the launchpad shows each field with its description."""
+
+    force: bool = Field(
+        default=False,
+        description="Make it again although it is up to date. Without it, what is up to date is recorded as it is.",
+    )
+
+
 @dataclass(frozen=True)
 class Made:
-    """What an asset's function gives back: the table's rows, and what to show beside them."""
+    """What an asset's function gives back: the table's rows, what to show, and what to keep beside them."""
 
     frame: pd.DataFrame
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,7 @@ def table_asset(
     source: Callable[[Study, str | None], str] | None = None,
     pool: str | None = None,
     appended: bool = False,
-    config: type[dg.Config] | None = None,
+    config: type[RunConfig] = RunConfig,
 ) -> Callable[[Make], dg.AssetsDefinition]:
     """Makes an asset whose key, table and folder in the lake are one name.
 
@@ -84,23 +106,24 @@ def table_asset(
         source: Fingerprint of inputs that are no tables, such as files of the download, for a partition.
         pool: Concurrency pool that a run takes a slot of.
         appended: Whether the function makes rows to add, and what stands is never rewritten.
-        config: Training settings that a single run may choose for itself.
+        config: What a single run may choose for itself.
     """
     described = describe(table, deps=deps, version=version, source=source, appended=appended)
 
     def decorate(make: Make) -> dg.AssetsDefinition:
         def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-            opened = study.open(context.op_execution_context.op_config if config else None)
+            config_of_run = context.op_execution_context.op_config
+            opened = study.open({k: v for k, v in config_of_run.items() if k not in RunConfig.model_fields})
             key = context.partition_key if context.has_partition_key else None
             stamp, metadata = _make_whole(context, opened, described, key, make)
             return dg.MaterializeResult(
-                metadata={"dagster/row_count": stamp.rows, **metadata},
+                metadata={**metadata, **row_counts(opened, described, stamp)},
                 data_version=dg.DataVersion(stamp.fingerprint),
             )
 
         definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds),
-            **_configured(config),
+            config_schema=config.to_config_schema(),
             partitions_def=described.partitions_def,
             backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
             pool=pool,
@@ -138,11 +161,12 @@ def patient_asset(
     described = describe(table, deps=deps, version=version, source=source)
 
     def decorate(make: MakePatients) -> dg.AssetsDefinition:
-        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> None:
-            _make_patients(context, study.open(), described, make)
+        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.Output[None]:
+            return _make_patients(context, study.open(), described, make)
 
         definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds),
+            config_schema=RunConfig.to_config_schema(),
             partitions_def=patients,
             backfill_policy=backfill_policy,
             output_required=False,
@@ -168,13 +192,21 @@ def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str])
         "code_version": described.version,
         "automation_condition": condition_of(table, described.partitions_def),
         "freshness_policy": freshness_of(table),
-        "metadata": {"dagster/table_name": table.full_name(), "dagster/column_schema": column_schema(table)},
+        "tags": {"partitioned_by": _CUT_NAMES.get(described.partitions_def, "nothing")},
+        "metadata": {
+            "dagster/table_name": table.full_name(),
+            "dagster/column_schema": column_schema(table),
+            "dagster/code_references": _source_of(make),
+        },
     }
 
 
-def _configured(config: type[dg.Config] | None) -> dict[str, Any]:
-    """Returns what lets a single run choose for itself."""
-    return {"config_schema": config.to_config_schema()} if config else {}
+def _source_of(make: Callable[..., Any]) -> dg.CodeReferencesMetadataValue:
+    """Returns where an asset's own function stands, as the page links to it."""
+    place = dg.LocalFileCodeReference(
+        file_path=make.__code__.co_filename, line_number=make.__code__.co_firstlineno, label=make.__name__
+    )
+    return dg.CodeReferencesMetadataValue(code_references=[place])
 
 
 def _dependency(parent: type[Table], child: Described) -> dg.AssetDep:
@@ -222,19 +254,31 @@ def _make_whole(
         raise _nothing_to_work_on(described, study, key)
     standing = standing_stamp(study, described, key)
     if not is_forced(context) and standing is not None and is_current(study, described, key, inputs):
-        return standing, {"up_to_date": True}
+        context.log.info(f"{described.table.full_name()} is up to date and recorded as it is; `force` makes it again.")
+        return standing, standing_metadata(context.instance, context.asset_key, key, standing.fingerprint)
     try:
         made = make(context, study)
         if described.appended:
             stamp = study.home.lake.append(described.table, made.frame, inputs=inputs)
         else:
-            stamp = study.home.lake.write(described.table, made.frame, partition=partition, inputs=inputs)
+            stamp = study.home.lake.write(
+                described.table, made.frame, partition=partition, inputs=inputs, notes=made.notes
+            )
     except CSpineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     return stamp, made.metadata
 
 
-def _make_patients(context: dg.AssetExecutionContext, study: Study, described: Described, make: MakePatients) -> None:
+def row_counts(study: Study, described: Described, stamp: Stamp) -> dict[str, int]:
+    """Returns the numbers of rows that a record shows: those of the partition, and those of the whole table."""
+    if described.partitions_def is None and not described.appended:
+        return {WHOLE_ROWS: stamp.rows}
+    return {PARTITION_ROWS: stamp.rows, WHOLE_ROWS: study.home.lake.count(described.table)}
+
+
+def _make_patients(
+    context: dg.AssetExecutionContext, study: Study, described: Described, make: MakePatients
+) -> dg.Output[None]:
     """Makes the patients that are not up to date, writing each as it comes, and records all that stand."""
     keys = list(context.partition_keys)
     if not keys:
@@ -250,7 +294,11 @@ def _make_patients(context: dg.AssetExecutionContext, study: Study, described: D
         if inputs[key] and not is_forced(context) and is_current(study, described, key, str(inputs[key]))
     ]
     stamps = {key: study.home.lake.stamp(described.table, key) for key in current}
-    metadata: dict[str, Mapping[str, Any]] = {key: {"up_to_date": True} for key in current}
+    metadata: dict[str, Mapping[str, Any]] = {
+        key: standing_metadata(context.instance, context.asset_key, key, stamp.fingerprint)
+        for key, stamp in stamps.items()
+        if stamp is not None
+    }
     todo = [key for key in keys if key not in failures and key not in stamps]
     try:
         for made in make(context, study, todo) if todo else ():
@@ -274,38 +322,29 @@ def _make_patients(context: dg.AssetExecutionContext, study: Study, described: D
         why = str(error) if isinstance(error, CSpineError) else unexpected_reason(described.table.full_name(), error)
         failures |= {key: f"the run ended before: {why}" for key in todo if key not in stamps}
     failures |= {key: "nothing was made and no reason was given" for key in keys if key not in {*stamps, *failures}}
-    _record_patients(context, [key for key in keys if key not in failures], stamps, metadata, failures)
-
-
-def _record_patients(
-    context: dg.AssetExecutionContext,
-    good: list[str],
-    stamps: Mapping[str, Stamp | None],
-    metadata: Mapping[str, Mapping[str, Any]],
-    failures: Mapping[str, str],
-) -> None:
-    """Records the good patients; with failures, the run then ends red with their list.
-
-    Where all are good Dagster records them itself, once; where some failed it records none, so they are logged here.
-    """
-    described = {
-        key: {"dagster/row_count": stamp.rows, **metadata[key]} for key in good if (stamp := stamps[key]) is not None
-    }
-    if not failures:
-        with ranges_remembered():
-            for key, shown in described.items():
-                context.add_asset_metadata(shown, partition_key=key)
-        return
+    rows = study.home.lake.count(described.table)
+    good = {key: stamp for key, stamp in stamps.items() if stamp is not None and key not in failures}
     tags = version_tags(context)
-    for key, shown in described.items():
-        context.log_event(
-            dg.AssetMaterialization(asset_key=context.asset_key, partition=key, metadata=shown, tags=tags)
-        )
+    for key, stamp in sorted(good.items()):
+        shown = {**metadata[key], PARTITION_ROWS: stamp.rows, WHOLE_ROWS: rows}
+        context.log_event(materialization(context.asset_key, key, stamp.fingerprint, shown, tags))
+    if failures:
+        _fail(context, failures, len(keys))
+    return recorded_already()
+
+
+def _fail(context: dg.AssetExecutionContext, failures: Mapping[str, str], asked: int) -> NoReturn:
+    """Ends a run red with the list of the patients that failed; the others are recorded.
+
+    What the page showed of such a patient before stays in its history, below a note of the failure.
+    """
+    for key, reason in sorted(failures.items()):
+        context.log.error(f"{key}: {reason}")
+        failed = {"status": "failed", "reason": reason}
+        context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=failed))
     lines = [f"{key}: {reason}" for key, reason in sorted(failures.items())]
-    for line in lines:
-        context.log.error(line)
     raise dg.Failure(
-        description=f"{len(failures)} of {len(failures) + len(good)} patients stay missing: " + "; ".join(lines[:20]),
+        description=f"{len(failures)} of {asked} patients stay missing: " + "; ".join(lines[:20]),
         metadata={"failed_patients": dg.MetadataValue.json(dict(sorted(failures.items())))},
         allow_retries=False,
     )
@@ -321,5 +360,5 @@ def _nothing_to_work_on(described: Described, study: Study, key: str | None) -> 
 
 
 def is_forced(context: dg.AssetExecutionContext) -> bool:
-    """Whether everything is to be made anew."""
-    return context.run.tags.get(FORCE_TAG) == "true"
+    """Whether what is up to date is to be made again, as the run's configuration or the driver says."""
+    return bool(context.op_execution_context.op_config["force"]) or context.run.tags.get(FORCE_TAG) == "true"

@@ -11,6 +11,7 @@ from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.cohort.files import ChecksumMemory, file_tree, list_files
 from cspine_assets.domain.cohort.midrc_tables import read_midrc_table
+from cspine_assets.domain.cohort.rejected_rows import to_notes
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import Table
 from cspine_assets.domain.tables.midrc import NODES, AnnotationFiles, ClinicalManifest, Files, ImageManifest
@@ -28,6 +29,8 @@ def _asset_for(table: type[Table], node: str) -> dg.AssetsDefinition:
         made = read_midrc_table(study.source, table)
         for warning in made.warnings:
             context.log.warning(warning)
+        if made.rejected:
+            context.log.warning(f"{len(made.rejected)} row(s) cannot be used; cohort.findings lists them.")
         return Made(
             made.frame,
             {
@@ -35,7 +38,9 @@ def _asset_for(table: type[Table], node: str) -> dg.AssetsDefinition:
                 "unknown_columns": dg.MetadataValue.json(list(made.drift)),
                 "absent_columns": dg.MetadataValue.json(list(made.absent)),
                 "warnings": dg.MetadataValue.json(list(made.warnings)),
+                "rejected_rows": len(made.rejected),
             },
+            notes=to_notes(made.rejected),
         )
 
     return table_asset(table, version="1", kinds=("tsv", "parquet"), source=fingerprint)(read)

@@ -3,11 +3,8 @@
 Add a cut when assets need it. What a cut is stored as (its file in the lake) stands here too, so that it is said once.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import dagster as dg
+import pandas as pd
 
 from cspine_assets.domain.evaluation.external import predictor_folders, refusal_of_name
 from cspine_assets.domain.home import Home
@@ -18,40 +15,7 @@ from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, TrainedFolds, TrainingLog
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles, FoldPredictions
 
-_ranges: ContextVar[dict[dg.PartitionKeyRange, Sequence[str]] | None] = ContextVar("ranges", default=None)
-
-
-class PatientPartitions(dg.DynamicPartitionsDefinition):
-    """Patients, whose ranges are read once where ``ranges_remembered`` says so."""
-
-    def __hash__(self) -> int:
-        """Returns the hash of the plain definition, which is equal to this one."""
-        return hash(dg.DynamicPartitionsDefinition(name=self.name))
-
-    def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
-        """Returns the patients from one to another, both included, in the order in which they came."""
-        known = _ranges.get()
-        if known is None:
-            return super().get_partition_keys_in_range(partition_key_range)
-        if partition_key_range not in known:
-            known[partition_key_range] = super().get_partition_keys_in_range(partition_key_range)
-        return known[partition_key_range]
-
-
-@contextmanager
-def ranges_remembered() -> Iterator[None]:
-    """Lets a range be read from Dagster's storage once meanwhile; for a moment in which no patient comes or goes.
-
-    Dagster asks for all patients of a run anew with the metadata of each of them: of 10,000 that would be 100 million.
-    """
-    token = _ranges.set({})
-    try:
-        yield
-    finally:
-        _ranges.reset(token)
-
-
-patients = PatientPartitions(name="patient")
+patients = dg.DynamicPartitionsDefinition(name="patient")
 """One key per patient of the cohort; the asset cohort/patients adds them, sorted."""
 
 folds = dg.StaticPartitionsDefinition([str(fold) for fold in FOLDS])
@@ -63,6 +27,18 @@ trainings = dg.MultiPartitionsDefinition(
 
 external_predictors = dg.DynamicPartitionsDefinition(name="external_predictor")
 """One key per folder of masks from another tool; ``register_predictors`` adds them, sorted."""
+
+
+def register_patients(instance: dg.DagsterInstance, frame: pd.DataFrame) -> list[str]:
+    """Makes partitions of the patients with an exam, sorted, removes those who have left, and returns the new ones."""
+    name = str(patients.name)
+    wanted = sorted(frame.loc[frame["exam_count"] > 0, "patient_id"])
+    standing = set(instance.get_dynamic_partitions(name))
+    added = [key for key in wanted if key not in standing]
+    instance.add_dynamic_partitions(name, added)
+    for key in sorted(standing - set(wanted)):
+        instance.delete_dynamic_partition(name, key)
+    return added
 
 
 def register_predictors(instance: dg.DagsterInstance, home: Home) -> list[str]:

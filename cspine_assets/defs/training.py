@@ -6,13 +6,15 @@ finished models in ``models``; how a model is trained in ``cspine_assets.nnunet`
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import dagster as dg
 import pandas as pd
+from pydantic import Field
 
 from cspine_assets.defs.children import augmentation_worker_count, log_listener, log_unused_gpu, worker_count
 from cspine_assets.defs.instance import GPU_POOL
-from cspine_assets.defs.io import Made, table_asset
+from cspine_assets.defs.io import Made, RunConfig, table_asset
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.shown import inline_picture
 from cspine_assets.domain.anatomy import Structure
@@ -29,30 +31,23 @@ from cspine_assets.nnunet.process import Supervision
 from cspine_assets.nnunet.profiles import Configuration
 
 
-class TrainingConfig(dg.Config):
-    """Training settings of a single run, in nnU-Net's own names; what is not said is the home's, else the profile's.
+def _choice(description: str) -> Any:  # noqa: ANN401
+    """Describes a setting that is the home's, else the profile's, where a run leaves it at null."""
+    return Field(default=None, description=f"{description} null: as set by `cspine training`, else by the profile.")
 
-    Attributes:
-        seed: Of weights and sampling. Changes the model.
-        num_epochs: Length of the training. Changes the model.
-        save_every: Epochs between two checkpoints to resume from.
-        num_processes: Processes of the final validation.
-        n_proc_DA: Processes that augment beside the training.
-        compile: Whether torch compiles the network.
-        export_validation_probabilities: Keep the softmax of the validation cases.
-        heartbeat_timeout_s: A training that is silent for longer is taken for hung.
-        allow_cpu: The published profile may train on a CPU, which takes months.
-    """
 
-    seed: int | None = None
-    num_epochs: int | None = None
-    save_every: int | None = None
-    num_processes: int | None = None
-    n_proc_DA: int | None = None
-    compile: bool | None = None
-    export_validation_probabilities: bool | None = None
-    heartbeat_timeout_s: float | None = None
-    allow_cpu: bool | None = None
+class TrainingConfig(RunConfig):
+    """Training settings of a single run, in nnU-Net's own names; what is not set is the home's, else the profile's."""
+
+    seed: int | None = _choice("Seed of weights and sampling. Changes the model.")
+    num_epochs: int | None = _choice("Number of epochs. Changes the model.")
+    save_every: int | None = _choice("Epochs between two checkpoints to resume from.")
+    num_processes: int | None = _choice("Processes of the final validation.")
+    n_proc_DA: int | None = _choice("Processes that augment beside the training.")
+    compile: bool | None = _choice("Whether torch compiles the network.")
+    export_validation_probabilities: bool | None = _choice("Keep the softmax of the validation cases.")
+    heartbeat_timeout_s: float | None = _choice("Seconds of silence after which a training counts as hung.")
+    allow_cpu: bool | None = _choice("Allow the published profile to train on a CPU, which takes months.")
 
 
 def _chosen_training(study: Study, key: str | None) -> str:

@@ -36,6 +36,7 @@ WHOLE = "all"
 _FINGERPRINT = b"cspine.fingerprint"
 _INPUTS = b"cspine.inputs"
 _COMPLETE = b"cspine.complete"
+_NOTES = b"cspine.notes"
 _ROWS_PER_GROUP = 100_000
 """Rows that are held twice, as pandas' and as Arrow's, while a table is written."""
 
@@ -111,6 +112,7 @@ class Lake:
         partition: str | None = None,
         inputs: str = "",
         complete: bool = True,
+        notes: str = "",
     ) -> Stamp:
         """Validates a table and writes it, whole or not at all.
 
@@ -120,13 +122,17 @@ class Lake:
             partition: Partition key, or None for a table without partitions.
             inputs: Fingerprint of all that went into these rows.
             complete: False where something is missing and the rows say why.
+            notes: What else to keep beside the rows, such as what was left out; a part of the fingerprint.
 
         Raises:
             TableError: The frame does not fit the description.
         """
         checked = validate(table, frame)
-        stamp = Stamp(fingerprint_frame(checked), inputs, len(checked), complete, described_columns(table))
+        content = fingerprint_content(checked, notes)
+        stamp = Stamp(content, inputs, len(checked), complete, described_columns(table))
         schema = stored_schema(table, stamp)
+        if notes:
+            schema = schema.with_metadata({**(schema.metadata or {}), _NOTES: notes.encode()})
         path = self.path(table, partition)
         with written_aside(path) as aside, pq.ParquetWriter(aside, schema) as writer:
             for start in range(0, max(len(checked), 1), _ROWS_PER_GROUP):
@@ -181,6 +187,10 @@ class Lake:
             rows = read_gathered(kept, paths, schema, lambda changed: _read_files(changed, schema))
         return rows if wanted is None else rows.select(wanted)
 
+    def read_whole(self, table: type[Table]) -> pd.DataFrame:
+        """Returns the rows of the file of a table without partitions."""
+        return to_frame(_read_file(self.path(table), arrow_schema(table)))
+
     def read_column(self, table: type[Table], name: str, partition: str | None = None) -> pd.Series[Any]:
         """Returns one column of a stored table or partition, the rest unread; empty where nothing is stored."""
         path = self.path(table, partition)
@@ -204,6 +214,17 @@ class Lake:
                 f"{path}: expected a Parquet file of table {table.full_name()}, got something unreadable "
                 f"({error}). Delete the file and materialize the asset again."
             ) from error
+
+    def notes(self, table: type[Table], partition: str | None = None) -> str:
+        """Returns what is kept beside the rows of a stored table or partition; empty where there is nothing."""
+        path = self.path(table, partition)
+        metadata = pq.read_metadata(path).metadata or {} if path.exists() else {}
+        return str(metadata.get(_NOTES, b"").decode())
+
+    def count(self, table: type[Table]) -> int:
+        """Returns the number of rows that are stored of a table, by the footers of its files."""
+        keys = self.partitions(table) or [None]
+        return sum(stamp.rows for stamp in (self.stamp(table, key) for key in keys) if stamp is not None)
 
     def remove(self, table: type[Table], partition: str | None = None) -> None:
         """Removes a stored table or partition; nothing happens where there is none."""
@@ -248,7 +269,23 @@ def _read_files(paths: Sequence[Path], schema: pa.Schema) -> list[pa.Table]:
 
 
 def _read_file(path: Path, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-    """Reads a file as described: one from before a column was added has that column empty, as a newer would have."""
+    """Reads a file as described: one from before a column was added has that column empty, as a newer would have.
+
+    Raises:
+        TableError: It is damaged.
+    """
+    try:
+        return _read_rows(path, schema, columns)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's own word, such as of a disk that is full
+            raise
+        raise TableError(
+            f"{path}: expected a Parquet file, got something unreadable ({type(error).__name__}). "
+            "Delete the file and call `cspine materialize`, which makes it again."
+        ) from error
+
+
+def _read_rows(path: Path, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     small = _read_small(path, columns)
     if small is not None and set(wanted.names) <= set(small.column_names):
@@ -289,6 +326,12 @@ def stored_schema(table: type[Table], stamp: Stamp) -> pa.Schema:
         _COMPLETE: str(stamp.complete).encode(),
     }
     return schema.with_metadata({**(schema.metadata or {}), **stamped})
+
+
+def fingerprint_content(frame: pd.DataFrame, notes: str = "") -> str:
+    """Returns ``Stamp.fingerprint`` of rows and of the notes beside them."""
+    rows = fingerprint_frame(frame)
+    return hashlib.sha256(f"{rows}|{notes}".encode()).hexdigest() if notes else rows
 
 
 def fingerprint_frame(frame: pd.DataFrame) -> str:

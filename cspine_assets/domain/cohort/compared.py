@@ -10,6 +10,8 @@ from typing import Final
 
 import pandas as pd
 
+from cspine_assets.domain.cohort.rejected_rows import RejectedRow
+
 MANIFEST_COLUMNS: Final = ("row", "instance_uid", "series_uid", "study_uid", "patient_id", "file_name", "md5sum")
 """What the checks look at in ``midrc.image_manifest``, which may have a million rows."""
 
@@ -18,7 +20,8 @@ MANIFEST_COLUMNS: Final = ("row", "instance_uid", "series_uid", "study_uid", "pa
 class CohortTables:
     """The tables that are held against each other; the six of the release, its files, and what was made of them.
 
-    Of the image manifest the ``MANIFEST_COLUMNS`` are enough.
+    Of the image manifest the ``MANIFEST_COLUMNS`` are enough. ``rejected`` are the rows of the release's tables that
+    could not be used.
     """
 
     cases: pd.DataFrame
@@ -30,3 +33,4 @@ class CohortTables:
     files: pd.DataFrame
     exams: pd.DataFrame
     provenance: pd.DataFrame
+    rejected: tuple[RejectedRow, ...] = ()

@@ -7,7 +7,7 @@ left out is named; reading the tables and judging the masks happens elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ import pandas as pd
 
 from cspine_assets.domain.cohort.findings import Finding, bare, findings_frame
 from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
+from cspine_assets.domain.cohort.rejected_rows import TABLE_ROWS, RejectedRow, keys_of, row_findings
 from cspine_assets.domain.tables.base import TEXT, empty_frame, validate
 from cspine_assets.domain.tables.cohort import Exams, Patients
 from cspine_assets.domain.tables.group_names import NOMINAL_PER_TESLA, NOT_REPORTED
@@ -56,7 +57,11 @@ class ExamsBuilt:
 
 
 def build_exams(
-    cases: pd.DataFrame, studies: pd.DataFrame, series: pd.DataFrame, annotation_files: pd.DataFrame
+    cases: pd.DataFrame,
+    studies: pd.DataFrame,
+    series: pd.DataFrame,
+    annotation_files: pd.DataFrame,
+    rejected: Sequence[RejectedRow] = (),
 ) -> ExamsBuilt:
     """Joins the release's tables to one row per exam.
 
@@ -68,15 +73,17 @@ def build_exams(
         studies: Rows of ``midrc.imaging_studies``.
         series: Rows of ``midrc.mr_series``.
         annotation_files: Rows of ``midrc.annotation_files``.
+        rejected: Rows of these and the other tables that could not be used; an exam that needs one is left out.
     """
-    findings: list[Finding] = []
+    findings: list[Finding] = [*row_findings(rejected)]
     exams = _exams_of_files(annotation_files, findings)
     if exams.empty:
         findings += _unused("midrc.mr_series", series["submitter_id"], frozenset())
         return ExamsBuilt(empty_frame(Exams), findings_frame(findings))
-    exams = _linked(exams, cases, studies, series, findings)
+    exams = _linked(exams, cases, studies, series, findings, rejected)
     findings += _unused("midrc.mr_series", series["submitter_id"], set(exams["series_uid"]))
-    findings += _unused("midrc.imaging_studies", studies["submitter_id"], set(exams["study_uid"]))
+    if not keys_of(rejected, "midrc.mr_series"):  # a series that cannot be used does not say its study
+        findings += _unused("midrc.imaging_studies", studies["submitter_id"], set(exams["study_uid"]))
     blocked = {finding.exam_id for finding in findings if finding.severity == "blocks"}
     whole = exams[~exams["exam_id"].isin(blocked)]
     frame = _described(whole, cases, studies, series)
@@ -155,6 +162,7 @@ def _linked(
     studies: pd.DataFrame,
     series: pd.DataFrame,
     findings: list[Finding],
+    rejected: Sequence[RejectedRow],
 ) -> pd.DataFrame:
     """Follows file -> series -> study -> case, checks each link, adds ``series_uid`` and ``study_uid``."""
     exams = exams.copy()
@@ -163,21 +171,34 @@ def _linked(
     _add(findings, exams[differ], "scan and mask name one series", "mask_series")
     by_series = series.set_index("submitter_id")
     unknown = ~exams["series_uid"].isin(by_series.index)
-    _add(findings, exams[unknown], "a row of midrc.mr_series", "series_uid")
+    _add_lost(findings, exams[unknown], "midrc.mr_series", "series_uid", rejected)
     shared = exams["series_uid"].notna() & exams.duplicated("series_uid", keep=False)
     _add(findings, exams[shared], "a series of one exam alone", "series_uid")
     exams["study_uid"] = exams["series_uid"].map(by_series["imaging_studies_submitter_id"])
     by_study = studies.set_index("submitter_id")
     unknown = exams["study_uid"].notna() & ~exams["study_uid"].isin(by_study.index)
-    _add(findings, exams[unknown], "a row of midrc.imaging_studies", "study_uid")
+    _add_lost(findings, exams[unknown], "midrc.imaging_studies", "study_uid", rejected)
     exams["series_case"] = exams["series_uid"].map(bare(by_series["case_ids"]))
     exams["study_case"] = exams["study_uid"].map(bare(by_study["case_ids"]))
     for column in ("series_case", "study_case"):
         other = exams[column].notna() & (exams[column] != exams["patient_id"])
         _add(findings, exams[other], "the patient of the file name", column)
     unknown = ~exams["patient_id"].isin(cases["submitter_id"])
-    _add(findings, exams[unknown], "a row of midrc.cases", "patient_id")
+    _add_lost(findings, exams[unknown], "midrc.cases", "patient_id", rejected)
     return exams
+
+
+def _add_lost(
+    findings: list[Finding], rows: pd.DataFrame, table: str, column: str, rejected: Sequence[RejectedRow]
+) -> None:
+    """Adds a finding for each exam given: a row of a table that it needs is not there, or could not be used."""
+    unusable = keys_of(rejected, table)
+    known = rows[column].isin(list(unusable))
+    for exam_id, key in zip(rows.loc[known, "exam_id"], rows.loc[known, column], strict=True):
+        row = unusable[key]
+        message = f"exam {exam_id}: its row of {table} cannot be used ({row.place}: {row.fault}); left out"
+        findings.append(Finding(TABLE_ROWS, "blocks", table, row.place, f"{message}. Correct the table", exam_id))
+    _add(findings, rows[~known], f"a row of {table}", column)
 
 
 def _add(findings: list[Finding], rows: pd.DataFrame, expected: str, column: str) -> None:

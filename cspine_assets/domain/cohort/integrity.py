@@ -24,6 +24,7 @@ from cspine_assets.domain.cohort.listed_files import (
 )
 from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING
 from cspine_assets.domain.cohort.published import compare_with_published, recognize_release
+from cspine_assets.domain.cohort.rejected_rows import TABLE_ROWS, keys_of
 from cspine_assets.domain.tables.base import TEXT, validate
 from cspine_assets.domain.tables.cohort import Integrity
 
@@ -65,6 +66,7 @@ _NAMES: Final = {
     "series": "midrc.mr_series",
     "annotation_files": "midrc.annotation_files",
     "image_manifest": "midrc.image_manifest",
+    "clinical_manifest": "midrc.clinical_manifest",
 }
 _LINKS: Final = (
     _Link("studies", "submitter_id", "case_ids", "cases"),
@@ -85,7 +87,9 @@ def find_broken_links(tables: CohortTables) -> list[Finding]:
     for link in _LINKS:
         child, parent = getattr(tables, link.table), getattr(tables, link.parent)
         keys = bare(child[link.column])
-        lost = keys.notna() & ~keys.isin(parent["submitter_id"])
+        # a row that could not be used is told of as such, and not once more by every row that names it
+        unusable = list(keys_of(tables.rejected, _NAMES[link.parent]))
+        lost = keys.notna() & ~keys.isin(parent["submitter_id"]) & ~keys.isin(unusable)
         for row, key in zip(
             child.loc[lost, link.row_key].fillna("a row without an identifier"), keys[lost], strict=True
         ):
@@ -123,6 +127,8 @@ def find_instance_differences(tables: CohortTables) -> list[Finding]:
     """
     findings = []
     manifest = tables.image_manifest
+    if {row.table_name for row in tables.rejected} & {"midrc.image_manifest", "midrc.mr_series"}:
+        return []  # the sums differ by the rows that could not be used
     expected = tables.series.set_index("submitter_id")["number_of_instances"]
     if len(manifest) != int(expected.sum()):
         message = (
@@ -153,6 +159,12 @@ def find_leaks(splits: pd.DataFrame) -> pd.DataFrame:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
+    Check(
+        TABLE_ROWS,
+        "Every row of the release's tables can be used.",
+        "rows",
+        lambda tables: sum(len(getattr(tables, name)) for name in _NAMES) + len(tables.rejected),
+    ),
     Check(
         "foreign_keys",
         "Every row that names a row of another table finds it, along every join, and every series belongs to an exam.",

@@ -10,7 +10,8 @@ import pandas as pd
 
 from cspine_assets.domain.cohort.compared import CohortTables
 from cspine_assets.domain.cohort.findings import Finding
-from cspine_assets.domain.cohort.names import MASK_ENDING, exam_ids, file_names
+from cspine_assets.domain.cohort.names import IMAGE_ENDING, MASK_ENDING, exam_ids, file_names
+from cspine_assets.domain.cohort.rejected_rows import keys_of
 from cspine_assets.domain.tables.base import TEXT
 
 
@@ -85,6 +86,10 @@ def find_orphans(tables: CohortTables) -> list[Finding]:
     present = _on_disk(tables)
     expected = expected_files(tables)
     known = set(zip(expected["kind"], expected["subject"], strict=True))
+    # a file of a row that could not be used is listed all the same
+    known |= {("series", key) for key in keys_of(tables.rejected, "midrc.mr_series")}
+    for row in tables.rejected:
+        known |= {("image", f"{row.exam_id}{IMAGE_ENDING}"), ("mask", f"{row.exam_id}{MASK_ENDING}")}
     return [
         Finding(
             "orphans",

@@ -11,16 +11,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv
 
+from cspine_assets.domain.cohort.names import exam_ids, file_names
+from cspine_assets.domain.cohort.rejected_rows import RejectedRow, value_fault
 from cspine_assets.domain.cohort.source import Source
 from cspine_assets.domain.cohort.source_file import SourceFile
 from cspine_assets.domain.errors import SourceError, TableError
-from cspine_assets.domain.tables.base import TEXT, Table, column_names, validate
-from cspine_assets.domain.tables.midrc import NODES, ImageManifest, MidrcNode
+from cspine_assets.domain.tables.base import TEXT, Table, column_names, row_faults, rows_of, validate
+from cspine_assets.domain.tables.midrc import NODES, AnnotationFiles, ImageManifest, MidrcNode
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _LIST_MARKS = re.compile(r"[\[\]{}()'\",;\\\s]+")
@@ -36,6 +40,7 @@ class MidrcRead:
         drift: Columns that the description does not know; their values are in ``extra_columns``.
         absent: Described columns that the file does not have; they are empty.
         warnings: Values that are kept and that a person should look at, one sentence each.
+        rejected: Rows that cannot be used and are not in ``frame``.
     """
 
     frame: pd.DataFrame
@@ -43,10 +48,14 @@ class MidrcRead:
     drift: tuple[str, ...]
     absent: tuple[str, ...]
     warnings: tuple[str, ...]
+    rejected: tuple[RejectedRow, ...] = ()
 
 
 def read_midrc_table(source: Source, table: type[Table]) -> MidrcRead:
     """Reads one table of a download.
+
+    A row is rejected where it has too many or too few fields, a value has another type or lies outside what is
+    allowed, or its key stands in several rows; all others are used.
 
     Args:
         source: The download.
@@ -54,8 +63,8 @@ def read_midrc_table(source: Source, table: type[Table]) -> MidrcRead:
 
     Raises:
         SourceError: The download has no file of this table.
-        TableError: A required column is missing, a value has another type or lies outside what is allowed, or
-            a key stands twice; table, column, value, count and file are named.
+        TableError: The table means nothing as a whole: it cannot be read, a required column is missing, or every row
+            is rejected; file and line are named.
     """
     node = next(node for node in NODES if node.table is table)
     file = source.table_files.get(node.name)
@@ -69,7 +78,7 @@ def read_midrc_table(source: Source, table: type[Table]) -> MidrcRead:
 
 def _read(node: MidrcNode, file: SourceFile) -> MidrcRead:
     """Reads a file as a node's table."""
-    raw = _read_text(node, file)
+    raw, lines, rejected = _read_text(node, file)
     columns = list(raw)
     names = _recognize(node, columns)
     described = [name for name in column_names(node.table) if name not in ("extra_columns", "row")]
@@ -77,36 +86,84 @@ def _read(node: MidrcNode, file: SourceFile) -> MidrcRead:
     _require(node, file, absent, columns)
     drift = tuple(name for name in columns if name not in names.values())
     warnings: list[str] = []
-    count = len(raw[columns[0]])
+    faults: list[_Fault] = []
     # first, while the rest is still as it came: joining costs several times the memory of what it gives
-    extra = _extra({name: raw.pop(name) for name in drift}, count)
+    extra = _extra({name: raw.pop(name) for name in drift}, len(lines))
     # Arrow keeps what it has freed for itself; pandas' objects need it now
     pa.default_memory_pool().release_unused()
-    frame = pd.DataFrame(index=pd.RangeIndex(count))
+    frame = pd.DataFrame(index=pd.RangeIndex(len(lines)))
     for name in described:
         # popped: of a million rows, text and its typed twin need not be held for all columns at once
         text = _series(raw.pop(names[name])) if name in names else pd.Series(pd.NA, frame.index, TEXT)
-        frame[name] = _typed(node, file, name, text, warnings)
+        frame[name] = _typed(node, name, text, warnings, faults)
     pa.default_memory_pool().release_unused()
     frame["extra_columns"] = extra
     if node.table is ImageManifest:
-        frame["row"] = pd.RangeIndex(1, count + 1)
+        frame["row"] = pd.Series(lines, frame.index) - 1
+    checked, wrong = _usable(node, file, frame, faults)
+    rejected += [_rejected(node, file, frame, fault, int(lines[fault.position])) for fault in wrong]
+    if rejected and checked.empty:
+        raise TableError(
+            f"table {node.table.full_name()}: expected rows that can be used, every one of {file.description} is "
+            f"rejected. The first: line {rejected[0].line}, {rejected[0].fault}. Download the table again."
+        )
     warnings += [
         f"{node.table.full_name()}.{name}: {warning}"
         for name, values in node.expected_values.items()
-        for warning in _unexpected(frame[name], values)
+        for warning in _unexpected(checked[name], values)
     ]
+    return MidrcRead(checked, file.description, drift, absent, tuple(warnings), tuple(rejected))
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What is wrong with the row at a position of the frame."""
+
+    position: int
+    message: str
+
+
+def _usable(
+    node: MidrcNode, file: SourceFile, frame: pd.DataFrame, faults: list[_Fault]
+) -> tuple[pd.DataFrame, list[_Fault]]:
+    """Returns the rows that fit the description, and what is wrong with all others."""
+    key = node.table.key_columns()
+    doubled = frame.index[frame.duplicated(key, keep=False)] if key else []
+    faults = faults + [_Fault(int(at), f"expected one row of its {', '.join(key)}, got several") for at in doubled]
+    left = frame.drop(index=[fault.position for fault in faults]) if faults else frame
     try:
-        checked = validate(node.table, frame)
+        return validate(node.table, left), faults
     except TableError as error:
-        raise TableError(
-            f"{file.description}: {error}. Compare the file with the release's data dictionary."
-        ) from error
-    return MidrcRead(checked, file.description, drift, absent, tuple(warnings))
+        cases = row_faults(error)
+        if cases is None:
+            raise TableError(
+                f"{file.description}: {error}. Compare the file with the release's data dictionary."
+            ) from error
+    faults += [
+        _Fault(int(case.index), value_fault(case.column, case.check, case.failure_case)) for case in rows_of(cases)
+    ]
+    return validate(node.table, left.drop(index=cases["index"].unique())), faults
 
 
-def _read_text(node: MidrcNode, file: SourceFile) -> dict[str, pa.ChunkedArray]:
-    """Returns every column as text without surrounding blanks; an empty cell is missing."""
+def _rejected(node: MidrcNode, file: SourceFile, frame: pd.DataFrame, fault: _Fault, line: int) -> RejectedRow:
+    """Returns a faulty row with what other tables call it by."""
+    row = frame.loc[fault.position]
+    key = row.get("submitter_id")
+    name = row["file_name"] if node.table is AnnotationFiles and pd.notna(row["file_name"]) else None
+    (exam_id,) = exam_ids(file_names(pd.Series([name]))) if name else (None,)
+    return RejectedRow(
+        node.table.full_name(), file.name, line, fault.message, None if pd.isna(key) else str(key), exam_id
+    )
+
+
+def _read_text(
+    node: MidrcNode, file: SourceFile
+) -> tuple[dict[str, pa.ChunkedArray], NDArray[np.int64], list[RejectedRow]]:
+    """Returns every column as text without surrounding blanks, the line of each row, and rows that have no columns.
+
+    An empty cell is missing. A row with too many or too few fields cannot be told apart into columns.
+    """
+    rejected: list[RejectedRow] = []
     try:
         with file.open() as stream:
             header = stream.readline().decode("utf-8-sig").rstrip("\r\n")
@@ -116,28 +173,58 @@ def _read_text(node: MidrcNode, file: SourceFile) -> dict[str, pa.ChunkedArray]:
                 f"{file.description}: expected table {node.table.full_name()} with a header of distinct "
                 f"columns, got {header[:80]!r}. Download the file again."
             )
-        with file.open() as stream:
-            table = csv.read_csv(
-                stream,
-                read_options=csv.ReadOptions(column_names=columns, skip_rows=1),
-                parse_options=csv.ParseOptions(delimiter="\t", newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types=dict.fromkeys(columns, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
+        table, wrong = _parsed(file, columns, threads=True)
+        if wrong:  # only one thread knows at which line it is
+            table, wrong = _parsed(file, columns, threads=False)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        # without the error's own words, which may quote a patient's row
         raise TableError(
             f"{file.description}: expected table {node.table.full_name()} as tab-separated UTF-8 text, "
-            f"got something else ({error}). Download the file again."
+            f"got something else{_undecodable(file)}. Download the file again."
         ) from error
+    for line, fields in wrong:
+        fault = f"expected {len(columns)} fields, got {fields}"
+        rejected.append(RejectedRow(node.table.full_name(), file.name, line, fault))
+    lines = np.setdiff1d(np.arange(2, 2 + len(table) + len(wrong)), np.array([line for line, _ in wrong], np.int64))
     text = {}
     for name in columns:
         text[name] = _blank_to_missing(pc.utf8_trim_whitespace(table[name]))
         # of a million rows, cells as they came and as they are used need not be held for all columns at once
         table = table.drop_columns([name])
-    return text
+    return text, lines, rejected
+
+
+def _parsed(file: SourceFile, columns: Sequence[str], *, threads: bool) -> tuple[pa.Table, list[tuple[int, int]]]:
+    """Returns the rows of a file as text, and line and number of fields of those with another number of them."""
+    wrong: list[tuple[int, int]] = []
+
+    def skip(row: csv.InvalidRow) -> str:
+        wrong.append((row.number or 0, row.actual_columns))
+        return "skip"
+
+    with file.open() as stream:
+        table = csv.read_csv(
+            stream,
+            read_options=csv.ReadOptions(column_names=columns, skip_rows=1, use_threads=threads),
+            parse_options=csv.ParseOptions(delimiter="\t", newlines_in_values=True, invalid_row_handler=skip),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
+        )
+    return table, wrong
+
+
+def _undecodable(file: SourceFile) -> str:
+    """Returns the place of the first line that is no UTF-8, for people; empty where there is none."""
+    with file.open() as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return f" at line {number}"
+    return ""
 
 
 def _blank_to_missing(text: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -175,9 +262,9 @@ def _series(cells: pa.ChunkedArray) -> pd.Series[str]:
 
 
 def _typed(
-    node: MidrcNode, file: SourceFile, name: str, text: pd.Series[str], warnings: list[str]
+    node: MidrcNode, name: str, text: pd.Series[str], warnings: list[str], faults: list[_Fault]
 ) -> pd.Series[str] | pd.Series[float]:
-    """Gives a column of text its described type."""
+    """Gives a column of text its described type; a cell that cannot have it is missing, and a fault of its row."""
     dtype = str(node.table.to_schema().columns[name].dtype)
     if dtype.startswith("string"):
         return text
@@ -185,26 +272,24 @@ def _typed(
     odd = text[text.notna() & numbers.isna()]
     if len(odd):
         parsed = odd.map(_list_of_numbers)
-        _refuse(node, file, name, "numbers", odd[parsed.map(len) == 0])
+        faults += _faults(name, "a number", odd[parsed.map(len) == 0])
         mixed = odd[parsed.map(lambda values: len(set(values)) > 1)]
         if len(mixed):
             warnings.append(
                 f"{node.table.full_name()}.{name}: {len(mixed)} row(s) list different numbers "
                 f"(first: {mixed.iloc[0]!r}); took the first of each"
             )
-        numbers[odd.index] = parsed.map(lambda values: values[0]).astype("Float64")
+        numbers[odd.index] = parsed.map(lambda values: values[0] if values else pd.NA).astype("Float64")
     if dtype == "Int64":
-        _refuse(node, file, name, "whole numbers", text[(numbers % 1 != 0).fillna(False)])
+        broken = (numbers % 1 != 0).fillna(False)
+        faults += _faults(name, "a whole number", text[broken])
+        numbers[broken] = pd.NA
     return numbers
 
 
-def _refuse(node: MidrcNode, file: SourceFile, name: str, expected: str, cells: pd.Series[str]) -> None:
-    """Refuses a column where any cell is given here."""
-    if len(cells):
-        raise TableError(
-            f"table {node.table.full_name()}: expected {expected} in column {name} of {file.description}, "
-            f"got {cells.iloc[0]!r} ({len(cells)} row(s)). Download the table again."
-        )
+def _faults(name: str, expected: str, cells: pd.Series[str]) -> list[_Fault]:
+    """Returns a fault per cell."""
+    return [_Fault(int(str(at)), value_fault(name, expected, cell)) for at, cell in cells.items()]
 
 
 def _list_of_numbers(text: str) -> list[float]:

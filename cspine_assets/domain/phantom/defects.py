@@ -334,8 +334,8 @@ def _write_split(download: Download, exams: Sequence[ExamPlan], test: set[str], 
 
 DEFECTS: Final[dict[str, Defect]] = {
     "missing_column": Defect("midrc.imaging_studies", "a required column is not there", _missing_column),
-    "duplicate_key": Defect("midrc.mr_series", "a row stands twice", _duplicate_key),
-    "unknown_value": Defect("midrc.cases", "a sex outside the dictionary", _unknown_value),
+    "duplicate_key": Defect("table_rows", "a row of a series stands twice", _duplicate_key),
+    "unknown_value": Defect("table_rows", "a sex outside the dictionary", _unknown_value),
     "unknown_column": Defect("drift", "a column of a later release; no fault, only reported", _unknown_column),
     "study_without_case": Defect("foreign_keys", "a study of a patient who is not there", _study_without_case),
     "series_without_study": Defect("foreign_keys", "a series of a study that is not there", _series_without_study),

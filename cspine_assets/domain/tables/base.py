@@ -159,6 +159,20 @@ def validate(table: type[Table], frame: pd.DataFrame) -> pd.DataFrame:
     return ordered
 
 
+def row_faults(error: TableError) -> pd.DataFrame | None:
+    """Returns the rows that ``validate`` refused: ``index``, ``column``, ``check`` and ``failure_case`` of each fault.
+
+    None where not a row but the table as a whole does not fit, such as by a missing column.
+    """
+    if not isinstance(error.__cause__, SchemaErrors):
+        return None
+    cases = error.__cause__.failure_cases
+    if cases["index"].isna().any():
+        return None
+    found: pd.DataFrame = cases[["index", "column", "check", "failure_case"]]
+    return found
+
+
 def typed_frame(table: type[Table], rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     """Returns rows with the described types and column order, not validated yet; what a row does not name, it lacks."""
     dtypes = _dtypes(table)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cspine_assets.domain.cohort.integrity import CHECKS, examine
+from cspine_assets.domain.cohort.rejected_rows import TABLE_ROWS
 from cspine_assets.domain.cohort.split_files import place_exams, read_split_file
 from cspine_assets.domain.errors import CSpineError, TableError
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
@@ -17,8 +18,8 @@ from cspine_assets_tests.domain.cohort.whole_cohort import examine_folder
 SETTINGS = CohortSettings(patients=8, seed=5, matrix=32, slices_min=5, slices_max=6, expert_fraction=0.75)
 EXAMS = plan_cohort(SETTINGS).exams
 CHECK_NAMES = {check.name for check in CHECKS}
-REFUSED = {name for name, defect in DEFECTS.items() if defect.check.startswith("midrc.")}
-FOUND = [name for name, defect in DEFECTS.items() if defect.check in CHECK_NAMES]
+REJECTED = {name for name, defect in DEFECTS.items() if defect.check == TABLE_ROWS}
+FOUND = [name for name, defect in DEFECTS.items() if defect.check in CHECK_NAMES - {TABLE_ROWS}]
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +67,25 @@ def test_a_planted_fault_is_found_by_its_own_check_alone(plant, examined, name):
     assert set(found["exam_id"].dropna()) <= {planted.exam_id}
 
 
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_a_table_that_cannot_be_trusted_is_refused_by_table_column_and_value(plant, examined, name):
-    folder, (planted,) = plant(name)
-    with pytest.raises(TableError) as error:
+def test_a_table_without_a_required_column_is_refused(plant, examined):
+    folder, (planted,) = plant("missing_column")
+    with pytest.raises(TableError, match=planted.check) as error:
         examined(folder)
-    assert planted.check in str(error.value)
     assert planted.subject in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(REJECTED))
+def test_a_row_that_cannot_be_used_costs_its_exams_and_nobody_elses(plant, examined, healthy, name):
+    everybody = examined(healthy).tables.exams
+    folder, _ = plant(name)
+    cohort = examined(folder)
+    assert set(cohort.findings["check_name"]) == {TABLE_ROWS}, cohort.findings["message"].tolist()
+    left_out = set(everybody["exam_id"]) - set(cohort.tables.exams["exam_id"])
+    assert left_out == set(cohort.findings["exam_id"].dropna())
+    assert 0 < len(left_out) < len(everybody)
+    blocked = cohort.findings[cohort.findings["exam_id"].notna()]
+    assert blocked["message"].str.contains(r"_RSNA_\d+\.tsv, line \d+: expected").all()
+    assert cohort.integrity.loc[TABLE_ROWS, "blocking_count"] == len(cohort.findings)
 
 
 def test_an_unknown_column_is_kept_and_reported(plant, examined):
@@ -102,7 +115,7 @@ def test_faults_of_several_kinds_are_each_found(plant, examined):
 
 
 def test_every_defect_belongs_to_a_test():
-    tested = {*FOUND, *REFUSED, "unknown_column", "leaking_split", "split_of_others"}
+    tested = {*FOUND, *REJECTED, "missing_column", "unknown_column", "leaking_split", "split_of_others"}
     assert tested == set(DEFECTS)
 
 

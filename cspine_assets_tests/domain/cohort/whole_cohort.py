@@ -43,7 +43,8 @@ def examine_folder(folder: Path, provenance_file: Path | None, memory: Path) -> 
     source = find_source(folder)
     read = {node.name: read_midrc_table(source, node.table) for node in NODES}
     frame = {node.table: read[node.name].frame for node in NODES}
-    built = build_exams(frame[Cases], frame[ImagingStudies], frame[MrSeries], frame[AnnotationFiles])
+    rejected = tuple(row for node in NODES for row in read[node.name].rejected)
+    built = build_exams(frame[Cases], frame[ImagingStudies], frame[MrSeries], frame[AnnotationFiles], rejected)
     evidences = [read_evidence(provenance_file)] if provenance_file else []
     provenance = build_annotation_provenance(built.frame, frame[AnnotationFiles], evidences)
     tables = CohortTables(
@@ -56,6 +57,7 @@ def examine_folder(folder: Path, provenance_file: Path | None, memory: Path) -> 
         files=list_files(source, hashed=HASHED, memory=ChecksumMemory(memory)),
         exams=built.frame,
         provenance=provenance.frame,
+        rejected=rejected,
     )
     parts = [part for part in (built.findings, provenance.findings, examine(tables)) if not part.empty]
     findings = pd.concat(parts, ignore_index=True) if parts else built.findings
