@@ -96,7 +96,7 @@ def _volume_metadata(frame: pd.DataFrame) -> dict[str, object]:
 @patient_asset(
     Masks,
     deps=[Exams, Volumes],
-    version="4",
+    version="5",
     kinds=("nifti",),
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1000),
     source=lambda study, patient_id: mask_contents(study, str(patient_id)),
@@ -129,7 +129,8 @@ def _mask_tasks(study: Study, patient_ids: list[str], folder: Path) -> Iterator[
             yield CheckedMask(MaskFindings(exam.exam_id, exam.patient_id, Cause.DAMAGED, reason))
             continue
         destination = volume.with_name(volume.name.replace(".nii.gz", "_SEG.nii.gz"))
-        yield MaskTask(exam.exam_id, exam.patient_id, mask, volume, destination)
+        md5 = None if pd.isna(exam.mask_md5) else str(exam.mask_md5)
+        yield MaskTask(exam.exam_id, exam.patient_id, mask, volume, destination, md5)
 
 
 def _checked_patient(study: Study, patient_id: str, checked: list[CheckedMask]) -> MadePatient:

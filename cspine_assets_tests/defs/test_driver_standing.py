@@ -57,11 +57,17 @@ def test_a_changed_mask_makes_stale_what_depends_on_it_and_nothing_else(
     os.utime(other, (1, 1))
     # a touched file is looked at again; what it holds is the same, so nothing is made of the new listing
     assert made(materialize(home, instance=instance, schemas=BEFORE_MODELS)) == {"midrc.files": 1}
-    other.write_bytes(gzip.compress(gzip.decompress(other.read_bytes()), 9))
+    shipped = other.read_bytes()
+    other.write_bytes(gzip.compress(gzip.decompress(shipped), 9))
     again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
     assert again.pop("imaging.masks") == 1
     assert not any(name.startswith("imaging") for name in again)
     assert volumes == {path: fingerprint_file(path) for path in volumes}
+    # it is not the file that the release lists, until it is fetched again
+    assert set(home.lake.read(Masks)["cause"].dropna()) == {"wrong_checksum"}
+    other.write_bytes(shipped)
+    assert made(materialize(home, instance=instance, schemas=("imaging",))) == {"imaging.masks": 1}
+    assert home.lake.read(Masks)["cause"].isna().all()
 
 
 def rewrite(path: Path, *, without: str | None = None) -> None:

@@ -36,6 +36,7 @@ class MaskTask:
         mask: The file; None where there is none.
         volume: The exam's volume.
         destination: Where a usable mask is written.
+        md5: Of the file, as the release lists it; None where it lists none.
     """
 
     exam_id: str
@@ -43,6 +44,7 @@ class MaskTask:
     mask: Path | None
     volume: Path
     destination: Path
+    md5: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ def _looked_at(task: MaskTask, draw: Draw) -> CheckedMask:
     except GeometryError as error:
         return CheckedMask(MaskFindings(task.exam_id, task.patient_id, Cause.NOT_A_VOLUME, f"{task.exam_id}: {error}"))
     findings = check_mask(
-        task.mask, grid, exam_id=task.exam_id, patient_id=task.patient_id, destination=task.destination
+        task.mask,
+        grid,
+        exam_id=task.exam_id,
+        patient_id=task.patient_id,
+        destination=task.destination,
+        md5=task.md5,
     )
     usable = findings.is_ok and findings.path is not None
     return CheckedMask(findings, draw(read_volume(task.volume), read_mask(task.destination)) if usable else None)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import GeometryError, unexpected_reason
+from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
@@ -84,6 +85,7 @@ def check_mask(
     exam_id: str,
     patient_id: str | None,
     destination: Path | None = None,
+    md5: str | None = None,
 ) -> MaskFindings:
     """Looks at one mask and says whether it can be used with its volume.
 
@@ -99,6 +101,8 @@ def check_mask(
         patient_id: Patient.
         destination: Where a usable mask is written, voxels and grid unchanged, free text of its header
             removed; None leaves it where it is.
+        md5: Of the file, as the release lists it; None where it lists none. A mask of another one was changed after
+            its release, and is no reference: it is neither trained on nor scored.
     """
     looked_at = MaskFindings(exam_id, patient_id)
     if mask_path is None:
@@ -116,7 +120,7 @@ def check_mask(
     if not placed:
         reason = f"{exam_id}: expected a qform or sform in the mask, found neither."
         return replace(looked_at, cause=Cause.UNPLACED, reason=reason)
-    findings = _examined(looked_at, mask, volume_geometry)
+    findings = _as_listed(_examined(looked_at, mask, volume_geometry), mask_path, md5)
     if not findings.is_ok:
         return findings
     if destination is None:
@@ -191,6 +195,17 @@ def _examined(looked_at: MaskFindings, mask: Volume, volume_geometry: Geometry) 
         else None,
         notes=(f"whole numbers stored as {stored_type}",) if is_float else (),
     )
+
+
+def _as_listed(findings: MaskFindings, mask_path: Path, md5: str | None) -> MaskFindings:
+    """Returns the findings of a mask, refused where it has no other fault than to be another file than is listed."""
+    if not findings.is_ok or md5 is None or (found := fingerprint_file(mask_path, "md5")) == md5.lower():
+        return findings
+    reason = (
+        f"{findings.exam_id}: expected the mask of the release, with MD5 {md5.lower()}, found MD5 {found}. Download it "
+        "again; if it was changed on purpose, list its own MD5 in the table of annotation files."
+    )
+    return replace(findings, cause=Cause.WRONG_CHECKSUM, reason=reason)
 
 
 def _label_fault(exam_id: str, labels: tuple[int, ...]) -> str | None:

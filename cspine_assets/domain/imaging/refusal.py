@@ -34,6 +34,7 @@ class Cause(StrEnum):
     STRANGE_LABELS = "strange_labels"
     OTHER_GRID = "other_grid"
     STRUCTURE_MISSING = "structure_missing"
+    WRONG_CHECKSUM = "wrong_checksum"
 
 
 class Refusal(ConversionError):

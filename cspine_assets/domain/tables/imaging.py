@@ -30,7 +30,15 @@ VOLUME_CAUSES = (
     "no_picture",  # all voxels alike, or no finite numbers
     "worker_died",  # twice over this series
 )
-MASK_CAUSES = (*FILE_CAUSES, "interpolated", "strange_labels", "other_grid", "structure_missing", "worker_died")
+MASK_CAUSES = (
+    *FILE_CAUSES,
+    "interpolated",
+    "strange_labels",
+    "other_grid",
+    "structure_missing",
+    "wrong_checksum",  # another file than the release lists
+    "worker_died",
+)
 
 
 class Volumes(Table):

@@ -124,6 +124,19 @@ def test_a_mask_that_does_not_fit_is_refused_and_not_written(mask, affine, cause
     assert mask_rows([found], tmp_path).loc[0, "status"] == "failed"
 
 
+def test_a_mask_of_another_checksum_than_the_release_lists_is_no_reference(tmp_path):
+    destination = tmp_path / "home" / "mask.nii.gz"
+    listed = hashlib.md5(b"the mask as it was shipped", usedforsecurity=False).hexdigest()
+    found = look(tmp_path, drawn(), destination=destination, md5=listed)
+    assert found.cause == "wrong_checksum"
+    assert f"with MD5 {listed}" in found.reason
+    assert not destination.exists()
+    own = hashlib.md5((tmp_path / "mask_SEG.nii.gz").read_bytes(), usedforsecurity=False).hexdigest()
+    assert check_mask(tmp_path / "mask_SEG.nii.gz", GRID, exam_id="e", patient_id="p", md5=own.upper()).is_ok
+    # a mask that shows what is wrong with it is told of by that
+    assert look(tmp_path, drawn() * 3, md5=listed).cause == "strange_labels"
+
+
 @pytest.mark.parametrize("end", [30, -20])
 def test_a_mask_cut_short_is_refused(end, tmp_path):
     path = tmp_path / "mask.nii.gz"
