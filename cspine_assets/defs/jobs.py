@@ -13,7 +13,7 @@ from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.imported_masks import imports_to_predict, predict_test_exams
 from cspine_assets.defs.leaks import refuse_learned_test
 from cspine_assets.defs.resources import Study, StudyResource
-from cspine_assets.defs.stages import Order, known_tables, made_from
+from cspine_assets.defs.stages import Order, known_tables, made_from, tables_named
 from cspine_assets.defs.writer import sole_writer
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.tables.base import Table
@@ -35,6 +35,16 @@ class WorkConfig(dg.Config):
     wait_minutes: float = Field(
         default=60, description="How long to wait for another writer, such as a person's `cspine materialize`."
     )
+
+
+class RemakeConfig(dg.Config):
+    """What is to be made again; the launchpad shows each field with its description."""
+
+    names: list[str] = Field(
+        description="Tables, such as evaluation.leaderboard, or whole schemas, such as evaluation. They are made again "
+        "in their order although they are up to date; what is made from them follows where it has become stale."
+    )
+    wait_minutes: float = Field(default=60, description="How long to wait for another writer of this home.")
 
 
 def reevaluated() -> frozenset[type[Table]]:
@@ -67,6 +77,24 @@ def take_in_source(context: dg.OpExecutionContext, config: WorkConfig, study: St
     _work(context, opened, config, [above, below] if models_stand(opened) else [above])
 
 
+@dg.op
+def remake_tables(context: dg.OpExecutionContext, config: RemakeConfig, study: StudyResource) -> None:
+    """Makes tables or schemas again although they are up to date, then what has become stale by it.
+
+    Models are made only where they are named: nothing else starts a training.
+    """
+    opened = study.open()
+    try:
+        named = tables_named(config.names)
+    except CSpineError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    orders = [Order(named, force=True, evaluation_id=context.run_id)]
+    below = made_from(named) - TRAINING
+    if below:
+        orders.append(Order(below, evaluation_id=context.run_id))
+    _carry_out(context, opened, orders, config.wait_minutes)
+
+
 def models_stand(study: Study) -> bool:
     """Whether every model is there."""
     known_tables()  # loading the assets describes the tables
@@ -83,6 +111,21 @@ def _work(
 
     Before what is made from models, imported models predict the test exams that they have not seen yet.
     """
+    orders = [
+        Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id) for tables in parts
+    ]
+    _carry_out(context, study, orders, config.wait_minutes, with_imports=True)
+
+
+def _carry_out(
+    context: dg.OpExecutionContext,
+    study: Study,
+    orders: list[Order],
+    wait_minutes: float,
+    *,
+    with_imports: bool = False,
+) -> None:
+    """Carries out orders one after the other, as the only writer of the home."""
     watcher = Watcher(
         began=lambda stage: context.log.info(f"{stage.name}: {len(stage.keys) or len(stage.tables)} to make"),
         ended=lambda report: context.log.info(f"{report.stage.name}: {report.seconds:.1f} s"),
@@ -90,12 +133,11 @@ def _work(
     reports: list[StageReport] = []
     failures: list[str] = []
     try:
-        with sole_writer(study.home, wait_seconds=60 * config.wait_minutes):
-            for tables in parts:
-                if tables & made_from({TrainedFolds}):
+        with sole_writer(study.home, wait_seconds=60 * wait_minutes):
+            for order in orders:
+                if with_imports and (order.tables or frozenset()) & made_from({TrainedFolds}):
                     refuse_learned_test(study)
-                    failures += predict_with_imports(study, context.log.info, force=config.force)
-                order = Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id)
+                    failures += predict_with_imports(study, context.log.info, force=order.force)
                 reports += carry_out(order, study.home, instance=context.instance, watcher=watcher)
             confirm(study, context.instance, reports)
     except CSpineError as error:
@@ -141,3 +183,13 @@ def reevaluate() -> None:
 def take_in() -> None:
     """Makes what is stale of everything but the models."""
     take_in_source()
+
+
+@dg.job(
+    description="Tables or schemas that you name, although they are up to date, and then what is made from them.",
+    tags={WORK_TAG: "true"},
+    executor_def=dg.in_process_executor,
+)
+def remake() -> None:
+    """Makes what a person names again."""
+    remake_tables()

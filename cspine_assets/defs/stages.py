@@ -75,6 +75,23 @@ def tables_of(schemas: Collection[str]) -> frozenset[type[Table]]:
     return frozenset(table for name in schemas for table in known[name])
 
 
+def tables_named(names: Collection[str]) -> frozenset[type[Table]]:
+    """Returns the tables of some names; a schema's name stands for all its tables.
+
+    Raises:
+        CSpineError: There is no table and no schema of that name, or no name at all.
+    """
+    tables = {table.full_name(): table for table in known_tables()}
+    schemas = {table.schema_name() for table in tables.values()}
+    unknown = sorted(set(names) - tables.keys() - schemas)
+    if unknown or not names:
+        raise CSpineError(
+            f"expected names of tables, such as evaluation.leaderboard, or schemas ({', '.join(sorted(schemas))}), "
+            f"got {', '.join(unknown) or 'none'}."
+        )
+    return tables_of(set(names) & schemas) | {tables[name] for name in names if name in tables}
+
+
 def known_tables() -> dict[type[Table], Described]:
     """Returns every table asset."""
     loaded_definitions()  # loading the assets describes the tables
