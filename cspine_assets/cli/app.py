@@ -99,8 +99,16 @@ def main() -> None:
             _say("interrupted. Nothing is left half-written, and what had been finished stands.")
         raise
     except Exception as error:
-        if os.environ.get(DEBUG_VARIABLE) or (reason := full_disk(error)) is None:
+        if os.environ.get(DEBUG_VARIABLE):
             raise
+        if (reason := full_disk(error)) is None:
+            if not is_damaged_store(error):
+                raise
+            _say(
+                "expected Dagster's databases of this home, a part of them is damaged. Tables and models are not in "
+                "them. `cspine doctor` names the damaged files and the way back."
+            )
+            sys.exit(1)
         _say(
             f"expected room on the disk, got '{reason}'. Free some, or choose another disk with --home; what was "
             "finished stands, and the same command goes on from there."
@@ -129,6 +137,17 @@ def full_disk(error: BaseException | None) -> str | None:
             return str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def is_damaged_store(error: BaseException | None) -> bool:
+    """Returns whether an error says that a database of Dagster's is damaged, whatever it was wrapped into."""
+    import sqlite3
+
+    while error is not None:
+        if isinstance(error, sqlite3.DatabaseError) and ("malformed" in str(error) or "not a database" in str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _say(message: str) -> None:

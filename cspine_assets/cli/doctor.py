@@ -68,7 +68,7 @@ def doctor(
         lambda: look_at_home(root),
         lambda: look_at_source(source or _source_of(root)),
     ]
-    findings = [look() for look in looks]
+    findings = [_looked(look) for look in looks] + look_at_stores(root)
     table = Table(title="This machine", title_justify="left")
     for name in ("what", "verdict", "found", "what to do"):
         table.add_column(name, overflow="fold")
@@ -188,6 +188,34 @@ def look_at_home(root: Path) -> Finding:
     return Finding(
         "home", Verdict.GOOD, f"{root}: " + (f"the {settings.profile} study" if settings else "not used yet")
     )
+
+
+def look_at_stores(root: Path) -> list[Finding]:
+    """Looks whether anything that a home keeps is damaged, and says the way back; writes nothing."""
+    from cspine_assets.cli.stores import stores
+    from cspine_assets.domain.home import SETTINGS_FILE, Home
+
+    if not (root / SETTINGS_FILE).exists():
+        return []
+    return [
+        Finding(
+            store.name,
+            Verdict.MISSING if store.damage else Verdict.GOOD,
+            f"{len(store.damage)} of {store.count} damaged" if store.damage else f"{store.count} intact",
+            store.told,
+        )
+        for store in stores(Home(root))
+    ]
+
+
+def _looked(look: Callable[[], Finding]) -> Finding:
+    """Returns what a look found; one that a damaged file ends is a finding too."""
+    from cspine_assets.domain.errors import CSpineError
+
+    try:
+        return look()
+    except CSpineError as error:
+        return Finding("home", Verdict.MISSING, "cannot be read", str(error))
 
 
 def look_at_source(folder: Path | None) -> Finding:

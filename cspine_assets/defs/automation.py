@@ -113,7 +113,7 @@ def read_automation(home: Home) -> AutomationSettings:
         return AutomationSettings()
     try:
         return AutomationSettings.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         raise HomeError(
             f"{path}: expected the settings of docs/automation.md, got something else ({error}). "
             "Mend the file, or remove it to have everything as by default."

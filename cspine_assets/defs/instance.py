@@ -4,13 +4,16 @@ Add an instance setting here. Nothing here runs an asset.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import dagster as dg
 import yaml
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from sqlalchemy.exc import DatabaseError
 
+from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.files import write_text
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.housekeeping import LOG_DAYS
@@ -21,6 +24,8 @@ GPU_POOL = "gpu"
 
 CRASH_RETRIES = 3
 """How often a run whose process was killed is started again by itself; one that kills its process anew is given up."""
+
+SETTINGS_FILE = "dagster.yaml"
 
 INDEX_SHARD = "index"
 """Dagster's name for the database of events of all runs; each run has one of its own besides."""
@@ -53,16 +58,63 @@ def open_instance(home: Home) -> dg.DagsterInstance:
 
     A settings file that stands is the user's and stays as it is. The pool always has as many slots as there are
     places on devices: with fewer a device would stand idle, with more a run would wait for one while it seems to work.
+
+    Raises:
+        HomeError: Its settings or its databases are damaged.
     """
     slots = len(read_settings(home.root).slots())
-    settings = home.dagster / "dagster.yaml"
+    settings = home.dagster / SETTINGS_FILE
     if not settings.exists():
         write_text(settings, yaml.safe_dump(instance_settings(slots), sort_keys=False))
-    instance = dg.DagsterInstance.from_config(str(home.dagster))
+    try:
+        read_instance_settings(home)
+        instance = dg.DagsterInstance.from_config(str(home.dagster))
+        _ensure_pool(instance, slots)
+    except dg.DagsterInvalidConfigError as error:
+        raise _no_settings(settings, error) from error
+    except DatabaseError as error:
+        raise damaged_instance(home.dagster, error) from error
+    return instance
+
+
+def read_instance_settings(home: Home) -> Mapping[str, object]:
+    """Returns what ``dagster.yaml`` of a home says; nothing where there is none.
+
+    Raises:
+        HomeError: It is no YAML, or no settings.
+    """
+    path = home.dagster / SETTINGS_FILE
+    if not path.exists():
+        return {}
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise _no_settings(path, error) from error
+    if not isinstance(read, Mapping):
+        raise _no_settings(path, TypeError())
+    return read
+
+
+def _no_settings(path: Path, error: Exception) -> HomeError:
+    return HomeError(
+        f"{path}: expected Dagster's settings, got something else ({type(error).__name__}). "
+        "Correct the file, or delete it to have it written again."
+    )
+
+
+def damaged_instance(folder: Path, error: Exception) -> HomeError:
+    """Returns what to tell where Dagster's databases cannot be read, and what to do."""
+    return HomeError(
+        f"{folder}: expected Dagster's databases, they cannot be used ({str(error).splitlines()[0]}). Tables, volumes "
+        "and models are not in them. Move the folder aside and call `cspine materialize`: what is up to date is "
+        "recorded again and not made again; the history of runs and the pictures on the page are lost."
+    )
+
+
+def _ensure_pool(instance: dg.DagsterInstance, slots: int) -> None:
     storage = instance.event_log_storage
     if GPU_POOL not in storage.get_concurrency_keys() or storage.get_concurrency_info(GPU_POOL).slot_count != slots:
         storage.set_concurrency_slots(GPU_POOL, slots)
-    return instance
 
 
 @contextmanager

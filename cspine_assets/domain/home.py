@@ -20,10 +20,25 @@ SETTINGS_FILE = "settings.json"
 HOME_VARIABLE = "CSPINE_HOME"
 DEFAULT_HOME = "cspine_home"
 
+_NO_PATH = ("%", "?", "\\")
+"""Characters that Dagster's and DuckDB's names of files give another meaning."""
+
 
 def home_root(given: str | Path | None = None) -> Path:
-    """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home."""
-    return Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
+    """Returns the home's absolute path: the one given, else CSPINE_HOME, else ./cspine_home.
+
+    Raises:
+        HomeError: The path holds a character that a database in the home could not be named by.
+    """
+    root = Path(given or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).expanduser().resolve()
+    refused = sorted({mark for mark in str(root) if mark in _NO_PATH or not mark.isprintable()})
+    if refused:
+        raise HomeError(
+            f"{str(root)!r}: expected a home whose path is made of printable characters other than "
+            f"{' '.join(_NO_PATH)}, got {', '.join(map(repr, refused))}. "
+            f"Choose another folder by --home or {HOME_VARIABLE}."
+        )
+    return root
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ def read_kept(path: Path, kind: type[Choices], *, command: str) -> Choices:
         return kind()
     try:
         return kind.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
+    except (ValidationError, UnicodeDecodeError) as error:
+        said = findings(error) if isinstance(error, ValidationError) else "no UTF-8 text"
         raise ModelError(
-            f"{path}: expected the choices that `{command}` wrote, got something else ({findings(error)}). "
+            f"{path}: expected the choices that `{command}` wrote, got something else ({said}). "
             "Mend the file or delete it."
         ) from error
 

@@ -4,12 +4,17 @@ import shutil
 import sys
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
+import typer
 
 from cspine_assets.cli import doctor
 from cspine_assets.cli.doctor import Verdict
+from cspine_assets.defs.instance import open_instance
 from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets.domain.tables.base import empty_frame
+from cspine_assets.domain.tables.cohort import Findings
 from cspine_assets_tests.nnunet.machines import FIRST
 
 
@@ -81,3 +86,36 @@ def test_a_download_that_is_none_is_named(tmp_path: Path):
 def test_what_is_installed_here_is_found():
     assert doctor.look_at_dcm2niix().verdict is Verdict.GOOD
     assert doctor.look_at_torch().verdict is Verdict.GOOD
+
+
+def test_whatever_is_damaged_in_a_home_is_named_with_the_way_back(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    assert doctor.look_at_stores(home.root) == []
+    home.open(HomeSettings("demo", "/nowhere"))
+    open_instance(home).dispose()
+    home.lake.write(Findings, empty_frame(Findings))
+    home.database.parent.mkdir()
+    with duckdb.connect(str(home.database)) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 1")
+    before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+    assert {found.verdict for found in doctor.look_at_stores(home.root)} == {Verdict.GOOD}
+    assert before == {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
+
+    (home.root / "automation.yaml").write_text("alerts: {webhok: x}")
+    for path in (home.lake.path(Findings), home.database, *home.dagster.rglob("*.db")):
+        path.write_bytes(path.read_bytes()[:-600])
+    found = {finding.subject: finding for finding in doctor.look_at_stores(home.root)}
+    assert {name: finding.verdict for name, finding in found.items()} == dict.fromkeys(
+        ("settings", "tables", "published database", "Dagster's databases"), Verdict.MISSING
+    )
+    assert "automation.yaml" in found["settings"].remedy
+    assert "Delete the file and call `cspine materialize`" in found["tables"].remedy
+    assert "--only warehouse --force" in found["published database"].remedy
+    assert "Move the folder aside" in found["Dagster's databases"].remedy
+
+
+def test_a_damaged_file_does_not_end_the_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "settings.json").write_text("[]")
+    with pytest.raises(typer.Exit):
+        doctor.doctor(home=tmp_path)
+    assert "settings.json" in capsys.readouterr().out.replace("\n", "")

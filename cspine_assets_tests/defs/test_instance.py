@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import TickStatus
 
 from cspine_assets.defs.driver import MAX_RETRIES_TAG
 from cspine_assets.defs.instance import CRASH_RETRIES, GPU_POOL, TICK_DAYS, index_kept_open, open_instance
-from cspine_assets.domain.home import Home
+from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.home import Home, home_root
 
 
 def test_the_written_settings_are_those_that_dagster_goes_by(instance: dg.DagsterInstance, home: Home):
@@ -78,3 +80,30 @@ def test_events_are_there_at_once_while_the_index_is_kept_open_and_their_log_is_
 def test_an_instance_without_files_has_no_index_to_keep_open():
     with dg.DagsterInstance.ephemeral() as instance, index_kept_open(instance):
         instance.report_runless_asset_event(dg.AssetMaterialization("scan"))
+
+
+def test_damaged_databases_are_told_with_the_way_back(tmp_path: Path):
+    home = Home(tmp_path / "home")
+    open_instance(home).dispose()
+    for file in home.dagster.rglob("*.db"):
+        file.write_bytes(b"no database" * 500)
+    with pytest.raises(HomeError, match=r"Move the folder aside and call `cspine materialize`"):
+        open_instance(home)
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"just text", b"telemetry: {enabled: 7}", b"\xff\xfe\x00"])
+def test_damaged_settings_are_told_with_the_way_back(tmp_path: Path, content: bytes):
+    home = Home(tmp_path / "home")
+    home.dagster.mkdir(parents=True)
+    (home.dagster / "dagster.yaml").write_bytes(content)
+    with pytest.raises(HomeError, match=r"dagster\.yaml: expected Dagster's settings.*delete it"):
+        open_instance(home)
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "#", '"', "'", "&=;", "{x}", "[a]", "$HOME", "漢"])
+def test_a_home_may_have_any_printable_name(tmp_path: Path, name: str):
+    root = home_root(tmp_path / "in" / f"home {name}")
+    with open_instance(Home(root)) as instance:
+        instance.add_dynamic_partitions("patient", ["p"])
+        assert instance.get_dynamic_partitions("patient") == ["p"]
+    assert [path.name for path in (tmp_path / "in").iterdir()] == [root.name]

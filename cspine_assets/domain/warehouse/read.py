@@ -34,6 +34,10 @@ _CLOSED: Final = {
 }
 
 
+_DAMAGE: Final = "checksum"
+"""In what DuckDB says of a block that is not the one that was written."""
+
+
 class StatementRefusedError(CSpineError):
     """A statement that a reader may not run, that is no SQL, or that went beyond a limit."""
 
@@ -124,7 +128,21 @@ def ask(connection: Connection, statement: str, limits: Limits = DEFAULT_LIMITS)
                 ) from error
             if isinstance(error, duckdb.OutOfMemoryException | MemoryError | pa.ArrowException | OSError):
                 raise _too_large(limits, one_line(error)) from error
-            raise StatementRefusedError(f"the database refused the statement: {one_line(error)}") from error
+            raise _damaged_or_refused(error) from error
+
+
+def _damaged(what: str, error: Exception) -> HomeError:
+    return HomeError(
+        f"{what}: expected the database that was published, a part of it is damaged ({one_line(error)}). "
+        "Publish it again: `cspine materialize --only warehouse --force`."
+    )
+
+
+def _damaged_or_refused(error: Exception) -> CSpineError:
+    """Returns what to tell of a statement that failed: the database is damaged, or the statement is wrong."""
+    if _DAMAGE in str(error):
+        return _damaged("this statement", error)
+    return StatementRefusedError(f"the database refused the statement: {one_line(error)}")
 
 
 def query(database: Path, statement: str, limits: Limits = DEFAULT_LIMITS) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cspine_assets.domain.errors import HomeError
-from cspine_assets.domain.home import Home, HomeSettings
+from cspine_assets.domain.home import Home, HomeSettings, home_root
 
 DEMO = HomeSettings(profile="demo", source="/download")
 
@@ -82,3 +82,10 @@ def test_paths_in_tables_are_relative_to_the_home(tmp_path: Path):
     path = home.volumes / "a" / "b.nii.gz"
     assert home.relative(path) == "volumes/a/b.nii.gz"
     assert home.absolute("volumes/a/b.nii.gz") == path
+
+
+@pytest.mark.parametrize("name", ["50%", "50%41", "why?", "back\\slash", "two\nlines", "tab\t", "\udcff"])
+def test_a_home_that_a_database_could_not_be_named_by_is_refused_at_once(tmp_path, name):
+    with pytest.raises(HomeError, match=r"Choose another folder by --home or CSPINE_HOME"):
+        home_root(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
