@@ -1,6 +1,7 @@
 """Materializing what is up to date records it as it is, and nothing is stale after any sequence of page and driver."""
 
 import os
+import shutil
 from collections.abc import Callable
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pytest
 from cspine_assets.defs.agreement import agree
 from cspine_assets.defs.driver import RANGE_END, RANGE_START, confirm, materialize
 from cspine_assets.defs.execution import Outcome, run_once
+from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.stages import in_order, loaded_definitions
@@ -79,6 +81,18 @@ def test_what_is_up_to_date_is_recorded_as_it_is(
     assert path.stat().st_mtime_ns > written
     assert {key: shown(Masks, key) for key in patients} == before
     assert stale(instance) == []
+
+
+def test_a_home_without_dagsters_storage_is_recorded_again_and_not_made_again(home: Home):
+    with open_instance(home) as lost:
+        materialize(home, instance=lost, schemas=("midrc", "cohort", "imaging"))
+    written = {path: path.stat().st_mtime_ns for path in home.lake.root.rglob("[!.]*.parquet")}
+    shutil.rmtree(home.dagster)
+    with open_instance(home) as instance:
+        materialize(home, instance=instance, schemas=BEFORE_MODELS)
+        assert set(instance.get_materialized_partitions(asset_key(Masks))) == set(home.lake.partitions(Masks)) != set()
+        assert stale(instance) == []
+    assert written == {path: path.stat().st_mtime_ns for path in home.lake.root.rglob("[!.]*.parquet")}
 
 
 def test_a_confirmed_table_keeps_what_is_shown_of_it(

@@ -13,7 +13,7 @@ from cspine_assets.defs import jobs
 from cspine_assets.defs.attention import at_work
 from cspine_assets.defs.automation import LOOK_VARIABLE, SETTINGS_FILE, Reevaluation, look_seconds, read_automation
 from cspine_assets.defs.io import asset_key
-from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluate, reevaluated, take_in
+from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluate, reevaluated, remake, take_in
 from cspine_assets.defs.resources import StudyResource
 from cspine_assets.defs.schedules import reevaluation_schedule
 from cspine_assets.defs.sensors import new_data, new_external_predictions, new_models
@@ -201,3 +201,30 @@ def test_a_reevaluation_is_forced_by_its_configuration_and_not_otherwise(
     assert [(order.force, order.retry_failed) for order in orders] == [(force, force)]
     assert orders[0].tables == reevaluated()
     assert orders[0].evaluation_id == result.run_id
+
+
+def remake_named(home: Home, instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
+    return remake.execute_in_process(
+        instance=instance,
+        resources={"study": StudyResource(home=str(home.root))},
+        run_config={"ops": {"remake_tables": {"config": {"names": list(names)}}}},
+        raise_on_error=False,
+    )
+
+
+def test_named_tables_and_schemas_are_made_again_and_what_is_made_from_them_where_it_is_stale(
+    home: Home, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    orders: list[Order] = []
+    monkeypatch.setattr(jobs, "carry_out", lambda order, *_, **__: orders.append(order) or [])
+    assert remake_named(home, instance, "evaluation.leaderboard", "imaging").success
+    named, below = orders
+    names = {table.full_name() for table in named.tables or ()}
+    assert names == {"evaluation.leaderboard", "imaging.volumes", "imaging.masks", "imaging.header_findings"}
+    assert (named.force, below.force) == (True, False)
+    assert {"warehouse.database", "evaluation.exam_metrics"} <= {table.full_name() for table in below.tables or ()}
+    assert not TRAINING & (below.tables or frozenset()), "a training starts only where it is named"
+    for wrong in ("evaluation.leaderbord", ""):
+        failed = remake_named(home, instance, *([wrong] if wrong else []))
+        (step,) = [event for event in failed.all_events if event.is_step_failure]
+        assert "expected names of tables" in str(step.step_failure_data.user_failure_data.description)

@@ -112,6 +112,17 @@ def test_what_nobody_foresaw_of_one_patient_costs_that_patient_and_no_other(
     assert "unexpected ZeroDivisionError in test_driver.py" in line
     assert name not in line
     assert standing(instance, HeaderFindings) == set(everybody) - {bad}
+    (note,) = instance.fetch_observations(asset_key(HeaderFindings), limit=9).records
+    assert note.partition_key == bad
+    assert note.asset_observation is not None
+    assert note.asset_observation.metadata["status"].value == "failed"
+    warned = [
+        record.event_log_entry.user_message
+        for run in instance.get_runs()
+        for record in instance.get_records_for_run(run.run_id).records
+        if "non-required output" in record.event_log_entry.user_message
+    ]
+    assert warned == []
 
     monkeypatch.setattr("cspine_assets.defs.imaging.volume_rows", rows)
     (report,) = carry_out(Order(frozenset({Volumes})), home, instance=instance)
