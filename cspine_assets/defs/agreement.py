@@ -4,7 +4,7 @@ The two differ after a kill between a file and its record, or where a table was 
 not recorded. Change it when they differ for another reason. How a record is written is said by ``versions``.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -50,28 +50,27 @@ def agree(study: Study, instance: dg.DagsterInstance, tables: Collection[type[Ta
     for item in in_order():
         if tables is not None and item.table not in tables:
             continue
-        for key in _doubtful(study, instance, graph, item):
-            inputs = fingerprints.inputs(item, key)
-            if inputs is not None and is_current(study, item, key, inputs):
-                record_again(study, instance, item, key)
-                recorded.append(item.table.full_name())
+        doubtful = [(key, fingerprints.inputs(item, key)) for key in _doubtful(study, instance, graph, item)]
+        current = [key for key, inputs in doubtful if inputs and is_current(study, item, key, inputs)]
+        if current:
+            record_again(study, instance, item, current)
+            recorded.append(item.table.full_name())
     if tables is None:
         instance.daemon_cursor_storage.set_cursor_values({_AGREED: _now(instance)})
-    return list(dict.fromkeys(recorded))
+    return recorded
 
 
-def record_again(study: Study, instance: dg.DagsterInstance, item: Described, key: str | None) -> None:
-    """Records what stands of a table or partition once more, with all that was recorded of it."""
-    stamp = standing_stamp(study, item, key)
-    if stamp is None:
-        return
+def record_again(study: Study, instance: dg.DagsterInstance, item: Described, keys: Sequence[str | None]) -> None:
+    """Records what stands of a table, or of some of its partitions, once more, with all that was recorded of it."""
     asset = asset_key(item.table)
-    shown = {
-        **standing_metadata(instance, asset, key, stamp.fingerprint),
-        **row_counts(study, item, stamp),
-    }
     tags = current_tags(instance, loaded_definitions().resolve_asset_graph(), asset)
-    instance.report_runless_asset_event(materialization(asset, key, stamp.fingerprint, shown, tags))
+    rows = study.home.lake.count(item.table)
+    for key in keys:
+        stamp = standing_stamp(study, item, key)
+        if stamp is not None:
+            told = standing_metadata(instance, asset, key, stamp.fingerprint)
+            shown = {**told, **row_counts(item, stamp, rows)}
+            instance.report_runless_asset_event(materialization(asset, key, stamp.fingerprint, shown, tags))
 
 
 def record_last_again(study: Study, instance: dg.DagsterInstance, item: Described) -> None:
@@ -85,7 +84,7 @@ def record_last_again(study: Study, instance: dg.DagsterInstance, item: Describe
         known = item.partitions_def.get_partition_keys(dynamic_partitions_store=instance)
         keys = {str(key): key for key in known}
     if made.partition in keys:
-        record_again(study, instance, item, keys[made.partition])
+        record_again(study, instance, item, [keys[made.partition]])
 
 
 def _now(instance: dg.DagsterInstance) -> str:

@@ -117,7 +117,7 @@ def table_asset(
             key = context.partition_key if context.has_partition_key else None
             stamp, metadata = _make_whole(context, opened, described, key, make)
             return dg.MaterializeResult(
-                metadata={**metadata, **row_counts(opened, described, stamp)},
+                metadata={**metadata, **row_counts(described, stamp, opened.home.lake.count(described.table))},
                 data_version=dg.DataVersion(stamp.fingerprint),
             )
 
@@ -269,11 +269,10 @@ def _make_whole(
     return stamp, made.metadata
 
 
-def row_counts(study: Study, described: Described, stamp: Stamp) -> dict[str, int]:
-    """Returns the numbers of rows that a record shows: those of the partition, and those of the whole table."""
-    if described.partitions_def is None and not described.appended:
-        return {WHOLE_ROWS: stamp.rows}
-    return {PARTITION_ROWS: stamp.rows, WHOLE_ROWS: study.home.lake.count(described.table)}
+def row_counts(described: Described, stamp: Stamp, rows: int) -> dict[str, int]:
+    """Returns the numbers of rows that a record shows: those of the whole table, and those of a part of it."""
+    part = {} if described.partitions_def is None and not described.appended else {PARTITION_ROWS: stamp.rows}
+    return {**part, WHOLE_ROWS: rows}
 
 
 def _make_patients(
@@ -326,7 +325,7 @@ def _make_patients(
     good = {key: stamp for key, stamp in stamps.items() if stamp is not None and key not in failures}
     tags = version_tags(context)
     for key, stamp in sorted(good.items()):
-        shown = {**metadata[key], PARTITION_ROWS: stamp.rows, WHOLE_ROWS: rows}
+        shown = {**metadata[key], **row_counts(described, stamp, rows)}
         context.log_event(materialization(context.asset_key, key, stamp.fingerprint, shown, tags))
     if failures:
         _fail(context, failures, len(keys))

@@ -209,11 +209,8 @@ class Lake:
             return _remembered_stamp(path, state) if state else _read_stamp(path)
         except FileNotFoundError:
             return None
-        except pa.ArrowInvalid as error:
-            raise TableError(
-                f"{path}: expected a Parquet file of table {table.full_name()}, got something unreadable "
-                f"({error}). Delete the file and materialize the asset again."
-            ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, error) from error
 
     def notes(self, table: type[Table], partition: str | None = None) -> str:
         """Returns what is kept beside the rows of a stored table or partition; empty where there is nothing."""
@@ -277,12 +274,21 @@ def _read_file(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
     try:
         return _read_rows(path, schema, columns)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the system's own word, such as of a disk that is full
-            raise
-        raise TableError(
-            f"{path}: expected a Parquet file, got something unreadable ({type(error).__name__}). "
-            "Delete the file and call `cspine materialize`, which makes it again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> TableError:
+    """Returns what to tell of a damaged file.
+
+    Raises:
+        OSError: It is not damaged, and the system says why it cannot be read, such as of a disk that fails.
+    """
+    if isinstance(error, OSError) and error.errno:
+        raise error
+    return TableError(
+        f"{path}: expected a Parquet file, got something unreadable ({type(error).__name__}). "
+        "Delete the file and call `cspine materialize`, which makes it again."
+    )
 
 
 def _read_rows(path: Path, schema: pa.Schema, columns: list[str] | None) -> pa.Table:
