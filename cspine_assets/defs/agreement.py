@@ -95,14 +95,17 @@ def _now(instance: dg.DagsterInstance) -> str:
 def _doubtful(study: Study, instance: dg.DagsterInstance, graph: Any, item: Described) -> Iterator[str | None]:  # noqa: ANN401
     """Yields what of a table is recorded as other content than stands, or is stale in Dagster's view."""
     asset = asset_key(item.table)
+    # only what has a parent that was recorded after it can be stale: to ask Dagster takes milliseconds a partition
+    parents = [_Places(instance, parent, item) for parent in item.deps]
     if item.partitions_def is None:
-        stamp = standing_stamp(study, item, None)
-        version = recorded_version(last_records(instance, [asset]).get(asset))
-        if stamp is not None and (version != stamp.fingerprint or called_stale(instance, graph, asset)):
+        stamp, record = standing_stamp(study, item, None), last_records(instance, [asset]).get(asset)
+        if stamp is None or record is None:
+            return
+        later_parent = any(parent.of(None) > record.storage_id for parent in parents)
+        if recorded_version(record) != stamp.fingerprint or (later_parent and called_stale(instance, graph, asset)):
             yield None
         return
     versions, places = recorded_versions(instance, asset), recorded_places(instance, asset)
-    parents = [_Places(instance, parent, item) for parent in item.deps]
     later = []
     for key in item.partitions_def.get_partition_keys(dynamic_partitions_store=instance):
         stamp = standing_stamp(study, item, key)
@@ -120,11 +123,11 @@ class _Places:
 
     def __init__(self, instance: dg.DagsterInstance, parent: type[Table], child: Described) -> None:
         asset = asset_key(parent)
-        own = CUT.get(parent) is child.partitions_def
+        own = parent in CUT and CUT[parent] is child.partitions_def
         last = last_records(instance, [asset]).get(asset)
         self._by_key = recorded_places(instance, asset) if own else {}
         self._whole = 0 if own or last is None else last.storage_id
 
-    def of(self, key: str) -> int:
-        """Returns the place; 0 where nothing is recorded."""
-        return self._by_key.get(key, self._whole)
+    def of(self, key: str | None) -> int:
+        """Returns the place for a partition, or for a table without partitions; 0 where nothing is recorded."""
+        return self._whole if key is None else self._by_key.get(key, self._whole)
