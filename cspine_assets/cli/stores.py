@@ -91,7 +91,7 @@ def _tables(home: Home) -> Store:
 def _database(home: Home) -> Store:
     from cspine_assets.domain.warehouse.blocks import require_intact
 
-    files = sorted(home.database.parent.glob("*.duckdb"))
+    files = sorted(home.database.parent.rglob("*.duckdb"))
     damage = []
     for file in files:
         try:
