@@ -50,7 +50,7 @@ def doctor(
     home: HomeOption = None,
     source: Annotated[Path | None, typer.Option(help="Folder of the MIDRC download. Default: $CSPINE_SOURCE.")] = None,
 ) -> None:
-    """Say what is missing for the demo and for the full study, and how to get it."""
+    """Say what is missing for the demo and for the full study, what in the home is damaged, and what to do."""
     from rich.console import Console
     from rich.table import Table
 
