@@ -7,6 +7,7 @@ What holds for every NIfTI of the study lives here. What a voxel means (labels, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ class Geometry:
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
 
-    @property
+    @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxel centres along each array axis."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
@@ -53,7 +54,7 @@ class Geometry:
         """World position of the first voxel's centre."""
         return self.affine[:3, 3]
 
-    @property
+    @cached_property
     def direction(self) -> NDArray[np.float64]:
         """Unit vectors of the array axes in the world, one a column."""
         return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing_mm), dtype=np.float64)
@@ -65,7 +66,7 @@ class Geometry:
 
         return "".join(str(code) for code in nib.aff2axcodes(self.affine))
 
-    @property
+    @cached_property
     def slice_axis(self) -> int:
         """The array axis nearest to left-right: sagittal slices lie one after the other along it.
 

@@ -22,6 +22,9 @@ class Flag(StrEnum):
     """A finding that bears on a level; the value is what the table holds."""
 
     TOP_NOT_C2 = "top_body_not_like_c2"
+    TOP_STATED = "top_body_stated_by_person"
+    STATED_CONTRADICTED = "mask_contradicts_stated_top"
+    COUNT_SETTLES = "settled_by_count_of_bodies"
     DISC_ABOVE_TOP = "disc_above_top_body"
     SPINE_ACROSS = "spine_not_superior_inferior"
     BODIES_FUSED = "bodies_fused"
@@ -47,6 +50,7 @@ class Flag(StrEnum):
 _NAME_UNSURE: Final = frozenset(
     {
         Flag.TOP_NOT_C2,
+        Flag.STATED_CONTRADICTED,
         Flag.DISC_ABOVE_TOP,
         Flag.SPINE_ACROSS,
         Flag.BODIES_FUSED,

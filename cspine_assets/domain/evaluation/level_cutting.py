@@ -47,19 +47,19 @@ class Ladder:
     named: range
     merged: Flag
 
-    def index(self, points_mm: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Returns the level index of each point, shape (n, 3)."""
-        return np.searchsorted(self.borders_mm, self.line.along_mm(points_mm))
+    def index(self, piece: Piece) -> NDArray[np.int64]:
+        """Returns the level index of each voxel, shape (n,)."""
+        return np.searchsorted(self.borders_mm, piece.along_mm(self.line))
 
-    def is_near_border(self, points_mm: NDArray[np.float64], level: int) -> NDArray[np.bool_]:
-        """Returns for each point whether it lies within the slack of the border above a level."""
-        off_mm = self.line.along_mm(points_mm) - self.borders_mm[level - 1]
+    def is_near_border(self, piece: Piece, level: int) -> NDArray[np.bool_]:
+        """Returns for each voxel whether it lies within the slack of the border above a level."""
+        off_mm = piece.along_mm(self.line) - self.borders_mm[level - 1]
         near: NDArray[np.bool_] = np.abs(off_mm) < self.slack_mm
         return near
 
     def level_of(self, piece: Piece) -> int:
         """Returns the level index in which most of a piece lies."""
-        return int(np.bincount(self.index(piece.points_mm)).argmax())
+        return int(np.bincount(self.index(piece)).argmax())
 
     def nearest_named(self, level: int) -> int:
         """Returns the level index with a name that is nearest, so that no finding is lost beyond the ends."""
@@ -161,7 +161,7 @@ def candidates_of(
 
 def _cut(piece: Piece, ladder: Ladder, usual: float, reference: NamedMask | None) -> list[Candidate]:
     """Returns a component whole, at the level where most of it lies, or cut where it lies in several."""
-    level = ladder.index(piece.points_mm)
+    level = ladder.index(piece)
     count = np.bincount(level)
     covered = np.full(len(count), np.nan) if reference is None else reference.covered(piece, level)
     is_chosen = (count > CUT_SHARE * min(len(piece), usual)) | (covered > OWN_SHARE)
@@ -170,7 +170,7 @@ def _cut(piece: Piece, ladder: Ladder, usual: float, reference: NamedMask | None
     nearest = chosen[np.abs(level[:, None] - chosen).argmin(axis=1)]
     too_small = np.flatnonzero(~is_chosen & (count > RIM * usual)).tolist()
     at_border = [
-        (upper, lower, ladder.is_near_border(piece.points_mm, lower))
+        (upper, lower, ladder.is_near_border(piece, lower))
         for upper, lower in pairwise(chosen.tolist())
         if np.isnan(covered[[upper, lower]]).any()
     ]

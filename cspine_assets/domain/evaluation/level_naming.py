@@ -7,8 +7,8 @@ rows of the table are the levels'.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,23 @@ from cspine_assets.domain.evaluation.named_pieces import (
     touched_levels,
 )
 from cspine_assets.domain.evaluation.spine_frame import SpineFrame, build_spine_frame
-from cspine_assets.domain.evaluation.voxels import Piece, pieces_of, usual_size, without_specks
+from cspine_assets.domain.evaluation.top_body import StatedTop
+from cspine_assets.domain.evaluation.voxels import Piece, percentiles, pieces_of, usual_size, without_specks
 from cspine_assets.domain.volume import Geometry
 
 REACH_MM: Final = 8.0
 """A prediction that touches no reference may be meant for an empty level this near: half the way between discs."""
+
+
+_T = TypeVar("_T")
+
+
+def once(computed: dict[str, Any], name: str, compute: Callable[[], _T]) -> _T:
+    """Returns what was computed under a name; the first call computes it."""
+    if name not in computed:
+        computed[name] = compute()
+    found: _T = computed[name]
+    return found
 
 
 @dataclass(frozen=True)
@@ -48,12 +60,14 @@ class NamedReference:
         frame: Its bodies.
         named: Pieces of each structure.
         level_map: Level index of every voxel, for each structure.
+        computed: What was computed from the reference alone, by name, so that all predictions share it.
     """
 
     geometry: Geometry
     frame: SpineFrame
     named: dict[Structure, NamedPieces]
     level_map: dict[Structure, NDArray[np.int8]]
+    computed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def flags(self, structure: Structure, level: int) -> set[Flag]:
         """Returns all that was found in the reference about a level."""
@@ -66,23 +80,59 @@ Namer: TypeAlias = Callable[[NDArray[np.uint8], Geometry], "NamedReference | Non
 """Names the levels of a reference, as ``name_reference`` does."""
 
 
-def name_reference(reference: NDArray[np.uint8], geometry: Geometry) -> NamedReference | None:
+@dataclass(frozen=True)
+class NamedPair:
+    """A reference and one prediction, both with their levels named.
+
+    Attributes:
+        reference: The named reference.
+        prediction: Pieces of each structure of the prediction.
+        computed: What was computed from both, by name, so that all measures share it.
+    """
+
+    reference: NamedReference
+    prediction: dict[Structure, NamedPieces]
+    computed: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def name_pair(reference: NamedReference | None, prediction: NDArray[np.uint8]) -> NamedPair | None:
+    """Returns a prediction with its levels named, beside its reference; None where the reference has no body.
+
+    Args:
+        reference: The named reference, which serves every prediction of its exam.
+        prediction: Mask with the study's labels on the reference's grid.
+    """
+    if reference is None:
+        return None
+    found = pieces_of(prediction, LABELS, reference.geometry)
+    shape = prediction.shape
+    return NamedPair(reference, {one: _name_prediction(found[one], reference, one, shape) for one in Structure})
+
+
+def name_reference(
+    reference: NDArray[np.uint8], geometry: Geometry, *, stated: StatedTop | None = None
+) -> NamedReference | None:
     """Returns a reference with its levels named by its bodies, or None where it has no body.
 
     Args:
         reference: Mask with the study's labels.
         geometry: Its grid.
+        stated: What a person says the topmost body is, or None.
     """
-    found = {s: pieces_of(reference == LABELS[s], geometry.affine) for s in Structure}
-    frame = build_spine_frame(found[Structure.VERTEBRAL_BODY], found[Structure.INTERVERTEBRAL_DISC], geometry)
+    found = pieces_of(reference, LABELS, geometry)
+    bodies, discs = found[Structure.VERTEBRAL_BODY], found[Structure.INTERVERTEBRAL_DISC]
+    frame = build_spine_frame(bodies, discs, geometry, stated=stated)
     if frame is None:
         return None
-    discs = _name_discs(found[Structure.INTERVERTEBRAL_DISC], frame, reference.shape)
-    bodies = _name_bodies(found[Structure.VERTEBRAL_BODY], frame, reference.shape)
-    if discs.pieces.get(0):
-        for level in level_indices(Structure.VERTEBRAL_BODY):
-            bodies.flags[level].add(Flag.DISC_ABOVE_TOP)
-    named = {Structure.VERTEBRAL_BODY: bodies, Structure.INTERVERTEBRAL_DISC: discs}
+    named = {
+        Structure.VERTEBRAL_BODY: _name_bodies(bodies, frame, reference.shape),
+        Structure.INTERVERTEBRAL_DISC: _name_discs(discs, frame, reference.shape),
+    }
+    if 0 in named[Structure.INTERVERTEBRAL_DISC].pieces:
+        against = {Flag.DISC_ABOVE_TOP} | ({Flag.STATED_CONTRADICTED} if stated else set())
+        for structure in Structure:
+            for level in level_indices(structure):
+                named[structure].flags[level] |= against
     maps = {structure: pieces.level_map(reference.shape) for structure, pieces in named.items()}
     return NamedReference(geometry, frame, named, maps)
 
@@ -94,7 +144,8 @@ def _name_bodies(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) 
     named.pieces.update({index: [piece] for index, piece in enumerate(frame.bodies) if len(piece)})
     sifted = without_specks(found, usual=usual_size(found))
     for piece in frame.aside:
-        named.left_out[ladder.level_of(piece)].append(piece)
+        if not frame.is_arch(piece):
+            named.left_out[ladder.level_of(piece)].append(piece)
     _note_specks(add_edge_crumbs(sifted.specks, named, shape, ladder.level_of), ladder, named, frame)
     return named
 
@@ -112,13 +163,12 @@ def _name_discs(found: list[Piece], frame: SpineFrame, shape: tuple[int, ...]) -
             candidate.put_at(candidate.level, named)
     _note_pieces(named, Flag.DISC_IN_PIECES, frame, None)
     _note_specks(add_edge_crumbs(sifted.specks, named, shape, ladder.level_of), ladder, named, frame)
-    if 0 in named.pieces:
-        for level in range(ladder.named.stop):
-            named.flags[level].add(Flag.DISC_ABOVE_TOP)
     return named
 
 
-def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, structure: Structure) -> NamedPieces:
+def _name_prediction(
+    found: list[Piece], reference: NamedReference, structure: Structure, shape: tuple[int, ...]
+) -> NamedPieces:
     """Returns one structure of a prediction, each piece at the level whose reference it overlaps most.
 
     One without overlap goes to a reference level that has no prediction yet, within ``REACH_MM`` and by the best
@@ -126,12 +176,12 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
     component: flagged, and part of no level. Specks that touch no reference are left out and flagged.
 
     Args:
-        prediction: Mask with the study's labels, on the reference's grid.
+        found: Components of the prediction.
         reference: The named reference.
-        structure: Which of both.
+        structure: Which of both structures they are.
+        shape: Shape of the masks.
     """
     named, theirs = NamedPieces(), reference.named[structure]
-    found = pieces_of(prediction == LABELS[structure], reference.geometry.affine)
     usual = usual_size([piece for pieces in theirs.pieces.values() for piece in pieces]) or usual_size(found)
     ladder = ladder_of(structure, reference.frame, merged=Flag.PREDICTION_MERGED)
     sifted = without_specks(found, usual=usual)
@@ -144,9 +194,14 @@ def name_prediction(prediction: NDArray[np.uint8], reference: NamedReference, st
         else:
             candidate.put_at(level, named)
     _note_pieces(named, Flag.PREDICTION_IN_PIECES, reference.frame, level_map)
+    if structure is Structure.VERTEBRAL_BODY:
+        for candidate in alone:
+            if reference.frame.is_arch(candidate.piece):
+                named.flags[ladder.named.start].add(Flag.PREDICTION_EXTRA)
+        alone = [candidate for candidate in alone if not reference.frame.is_arch(candidate.piece)]
     _place(_assign_near(alone, theirs, named), theirs, named, ladder, reference.frame)
     left = add_crumbs(sifted.specks, level_map, named, ladder.level_of)
-    _note_specks(add_edge_crumbs(left, named, prediction.shape, ladder.level_of), ladder, named, reference.frame)
+    _note_specks(add_edge_crumbs(left, named, shape, ladder.level_of), ladder, named, reference.frame)
     return named
 
 
@@ -180,9 +235,9 @@ def _note_pieces(named: NamedPieces, flag: Flag, frame: SpineFrame, theirs: NDAr
             continue
         named.flags[level].add(flag)
         main, *others = sorted(pieces, key=lambda piece: (hits(piece, level), len(piece)), reverse=True)
-        top, bottom = np.percentile(frame.line.along_mm(main.points_mm), (2, 98))
+        top, bottom = percentiles(main.along_mm(frame.line), 2, 98)
         for piece in others:
-            is_beside = top <= frame.line.along_mm(piece.points_mm).mean() <= bottom
+            is_beside = top <= piece.along_mm(frame.line).mean() <= bottom
             is_hit = 2 * hits(piece, level) > len(piece)
             if not is_hit and not (is_beside and len(piece) > CUT_SHARE * len(main)):
                 named.doubtful[level].append(piece)

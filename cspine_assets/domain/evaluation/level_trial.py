@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Severity
-from cspine_assets.domain.evaluation.level_naming import name_prediction, name_reference
+from cspine_assets.domain.evaluation.level_naming import name_pair, name_reference
 from cspine_assets.domain.evaluation.level_score import LevelScore, LevelStatus, Protocol, View
 from cspine_assets.domain.evaluation.levels import score_levels
 from cspine_assets.domain.evaluation.named_pieces import NONE, level_indices
@@ -129,13 +129,12 @@ def judge(known: KnownLevels) -> list[Judgement]:
 
 
 def _judge_anatomical(known: KnownLevels) -> Iterator[Judgement]:
-    reference = name_reference(known.reference, known.geometry)
-    scores = {(row.structure, row.level, row.view): row for row in score_levels(reference, known.prediction)}
+    pair = name_pair(name_reference(known.reference, known.geometry), known.prediction)
+    scores = {(row.structure, row.level, row.view): row for row in score_levels(pair)}
     for structure in Structure:
         named = [np.full(known.reference.shape, NONE, np.int8)] * 2
-        if reference is not None:
-            found = name_prediction(known.prediction, reference, structure)
-            named = [reference.level_map[structure], found.level_map(known.reference.shape)]
+        if pair is not None:
+            named = [pair.reference.level_map[structure], pair.prediction[structure].level_map(known.reference.shape)]
         for view in View:
             shown = [_shown(array, known, view) for array in named]
             true = [_shown(array, known, view) for array in _true_maps(known, structure)]

@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.level_doubt import LevelVoxels, hinges_on_doubt
-from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_prediction, name_reference
+from cspine_assets.domain.evaluation.level_naming import (
+    NamedPair,
+    NamedReference,
+    Namer,
+    name_pair,
+    name_reference,
+    once,
+)
 from cspine_assets.domain.evaluation.level_score import LEVEL_STATUS, LevelScore, Protocol, View, all_excluded
-from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
+from cspine_assets.domain.evaluation.named_pieces import level_indices
 from cspine_assets.domain.evaluation.overlap import status_of
 from cspine_assets.domain.evaluation.published_levels import measure_published_levels
 from cspine_assets.domain.evaluation.voxels import SPECK, Piece
@@ -44,10 +51,22 @@ def measure_levels(
         geometry: That grid.
         name: Names the reference; one that remembers serves all predictions of an exam.
     """
-    return [
-        *score_levels(name(reference, geometry), prediction),
-        *measure_published_levels(reference, prediction, slice_axis=geometry.slice_axis),
-    ]
+    named = name_pair(name(reference, geometry), prediction)
+    return score_all_levels(named, reference, prediction, slice_axis=geometry.slice_axis)
+
+
+def score_all_levels(
+    named: NamedPair | None, reference: NDArray[np.uint8], prediction: NDArray[np.uint8], *, slice_axis: int
+) -> list[LevelScore]:
+    """Returns all level scores of an exam whose levels are named, as ``measure_levels``.
+
+    Args:
+        named: Reference and prediction with their levels named; None where the reference has no body.
+        reference: Mask with the study's labels.
+        prediction: Mask on the same grid.
+        slice_axis: Array axis along which sagittal slices lie.
+    """
+    return [*score_levels(named), *measure_published_levels(reference, prediction, slice_axis=slice_axis)]
 
 
 def measure_anatomical_levels(
@@ -60,41 +79,38 @@ def measure_anatomical_levels(
         prediction: Mask on the same grid.
         geometry: That grid.
     """
-    return score_levels(name_reference(reference, geometry), prediction)
+    return score_levels(name_pair(name_reference(reference, geometry), prediction))
 
 
-def score_levels(reference: NamedReference | None, prediction: NDArray[np.uint8]) -> list[LevelScore]:
+def score_levels(named: NamedPair | None) -> list[LevelScore]:
     """Returns all levels of the middle slice and of the volume of one prediction.
 
     Names are found once, in 3-D; the middle slice shows a part of the same pieces under the same names.
 
     Args:
-        reference: The named reference, which serves every prediction of its exam; None where it has no body.
-        prediction: Mask with the study's labels on the reference's grid.
+        named: Reference and prediction with their levels named; None where the reference has no body.
     """
-    if reference is None:
+    if named is None:
         return [
             row
             for view in View
             for structure in Structure
             for row in all_excluded(structure, view, Protocol.ANATOMICAL, reason=NO_BODY, flags=())
         ]
-    scored = {structure: _score_structure(reference, prediction, structure) for structure in Structure}
+    scored = {structure: _score_structure(named, structure) for structure in Structure}
     return [row for view in View for structure in Structure for row in scored[structure] if row.view is view]
 
 
-def _score_structure(
-    reference: NamedReference, prediction: NDArray[np.uint8], structure: Structure
-) -> list[LevelScore]:
+def _score_structure(named: NamedPair, structure: Structure) -> list[LevelScore]:
     """Returns both views of all levels of one structure."""
-    found = name_prediction(prediction, reference, structure)
+    reference, found = named.reference, named.prediction[structure]
     rows = []
     for name, index in zip(LEVELS[structure], level_indices(structure), strict=True):
         flags = reference.flags(structure, index) | found.flags_at(index)
         ours, theirs = found.at(index), reference.named[structure].at(index)
         for view in View:
             counts = _count(reference, structure, index, view, theirs=theirs, ours=ours)
-            unsure = voxels_in_doubt(reference, found, structure, index, view)
+            unsure = voxels_in_doubt(named, structure, index, view)
             rows.append(
                 LevelScore(
                     structure=structure,
@@ -110,26 +126,28 @@ def _score_structure(
     return rows
 
 
-def voxels_in_doubt(
-    reference: NamedReference, found: NamedPieces, structure: Structure, index: int, view: View
-) -> set[Flag]:
+def voxels_in_doubt(named: NamedPair, structure: Structure, index: int, view: View) -> set[Flag]:
     """Returns the flag of a level whose score hinges on doubtful voxels, in the view where it does; else nothing.
 
     Args:
-        reference: The named reference.
-        found: The named prediction of the structure.
+        named: Reference and prediction.
         structure: Bodies or discs.
         index: Level index.
         view: The volume, or the middle slice.
     """
-    both = (reference.named[structure], found)
+    both = (named.reference.named[structure], named.prediction[structure])
     if not any(pieces.is_in_doubt(index) for pieces in both):
         return set()
-    seen = [
-        LevelVoxels.of(pieces, index, reference.geometry.shape, lambda piece: _shown(piece, reference, view))
-        for pieces in both
-    ]
-    return {Flag.VOXELS_UNSURE} if hinges_on_doubt(*seen, speck=_speck(reference, structure, view)) else set()
+
+    def hinges() -> bool:
+        reference = named.reference
+        seen = [
+            LevelVoxels.of(pieces, index, reference.geometry.shape, lambda piece: _shown(piece, reference, view))
+            for pieces in both
+        ]
+        return hinges_on_doubt(*seen, speck=_speck(reference, structure, view))
+
+    return {Flag.VOXELS_UNSURE} if once(named.computed, f"doubt {structure} {index} {view}", hinges) else set()
 
 
 def _shown(piece: Piece, reference: NamedReference, view: View) -> Piece:

@@ -16,7 +16,7 @@ from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
 from cspine_assets.domain.evaluation.pair import PairScratch, read_mask_pair
 
 if TYPE_CHECKING:
-    from cspine_assets.domain.evaluation.level_naming import Namer
+    from cspine_assets.domain.evaluation.level_naming import NamedPair, Namer
     from cspine_assets.domain.evaluation.level_score import LevelScore
     from cspine_assets.domain.evaluation.morphometry import Morphometry
     from cspine_assets.domain.evaluation.pair import MaskPair
@@ -76,11 +76,12 @@ def score_masks(
         slice_axis=pair.geometry.slice_axis,
         voxel_volume_mm3=pair.geometry.voxel_volume_mm3,
     )
+    named = _named(pair, name) if with_levels or with_morphometry else None
     return MaskScore(
         overlap={structure: overlap[structure] for structure in labels},
         surfaces=_surfaces(pair, labels) if with_surfaces else {},
-        levels=_levels(pair, labels, name) if with_levels else [],
-        morphometry=_morphometry(pair, name) if with_morphometry else [],
+        levels=_levels(pair, labels, named) if with_levels else [],
+        morphometry=_morphometry(pair, named) if with_morphometry else [],
         diagonal_mm=pair.geometry.diagonal_mm,
     )
 
@@ -93,16 +94,20 @@ def _surfaces(pair: MaskPair, labels: Mapping[Structure, int]) -> dict[Structure
     return {structure: measured[structure] for structure in labels}
 
 
-def _levels(pair: MaskPair, labels: Mapping[Structure, int], name: Namer | None) -> list[LevelScore]:
-    from cspine_assets.domain.evaluation.level_naming import name_reference  # noqa: PLC0415 - as above
-    from cspine_assets.domain.evaluation.levels import measure_levels  # noqa: PLC0415
+def _named(pair: MaskPair, name: Namer | None) -> NamedPair | None:
+    from cspine_assets.domain.evaluation.level_naming import name_pair, name_reference  # noqa: PLC0415 - as above
 
-    levels = measure_levels(pair.reference, pair.prediction, pair.geometry, name=name or name_reference)
+    return name_pair((name or name_reference)(pair.reference, pair.geometry), pair.prediction)
+
+
+def _levels(pair: MaskPair, labels: Mapping[Structure, int], named: NamedPair | None) -> list[LevelScore]:
+    from cspine_assets.domain.evaluation.levels import score_all_levels  # noqa: PLC0415 - as above
+
+    levels = score_all_levels(named, pair.reference, pair.prediction, slice_axis=pair.geometry.slice_axis)
     return [level for level in levels if level.structure in labels]
 
 
-def _morphometry(pair: MaskPair, name: Namer | None) -> list[Morphometry]:
-    from cspine_assets.domain.evaluation.level_naming import name_reference  # noqa: PLC0415 - as above
-    from cspine_assets.domain.evaluation.morphometry import measure_morphometry  # noqa: PLC0415
+def _morphometry(pair: MaskPair, named: NamedPair | None) -> list[Morphometry]:
+    from cspine_assets.domain.evaluation.morphometry import measure_named  # noqa: PLC0415 - as above
 
-    return measure_morphometry(pair.reference, pair.prediction, pair.geometry, name=name or name_reference)
+    return measure_named(named, pair.reference, pair.prediction)

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.anatomy import LABELS, LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
-from cspine_assets.domain.evaluation.level_naming import NamedReference, Namer, name_prediction, name_reference
+from cspine_assets.domain.evaluation.level_naming import (
+    NamedPair,
+    NamedReference,
+    Namer,
+    name_pair,
+    name_reference,
+    once,
+)
 from cspine_assets.domain.evaluation.level_score import View
 from cspine_assets.domain.evaluation.levels import NO_BODY, voxels_in_doubt
 from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
@@ -157,22 +164,35 @@ def measure_morphometry(
         geometry: That grid.
         name: Names the reference; one that remembers serves all predictions of an exam.
     """
-    named = name(reference, geometry)
-    if named is None:
+    return measure_named(name_pair(name(reference, geometry), prediction), reference, prediction)
+
+
+def measure_named(
+    pair: NamedPair | None, reference: NDArray[np.uint8], prediction: NDArray[np.uint8]
+) -> list[Morphometry]:
+    """Returns all measures of an exam whose levels are named, as ``measure_morphometry``.
+
+    Args:
+        pair: Reference and prediction with their levels named; None where the reference has no body.
+        reference: Mask with the study's labels.
+        prediction: Mask on the same grid.
+    """
+    if pair is None:
         return [Morphometry(level, measure, None, None, NO_BODY, ()) for _, _, level, measure in _wanted()]
-    predicted = {structure: name_prediction(prediction, named, structure) for structure in Structure}
-    ours, theirs = _measured(prediction, predicted, named), _measured(reference, named.named, named)
+    named, predicted = pair.reference, pair.prediction
+    ours = _measured(prediction, predicted, named)
+    theirs = once(named.computed, "shapes", lambda: _measured(reference, named.named, named))
     found = {
         (structure, index): named.flags(structure, index)
         | predicted[structure].flags_at(index)
-        | voxels_in_doubt(named, predicted[structure], structure, index, View.VOLUME)
+        | voxels_in_doubt(pair, structure, index, View.VOLUME)
         for structure in Structure
         for index in level_indices(structure)
     }
     rows = []
     for structure, index, level, measure in _wanted():
         if measure is Measure.COBB:
-            lateral = lateral_axis(geometry)
+            lateral = lateral_axis(named.geometry)
             values = theirs.cobb(lateral), ours.cobb(lateral)
         else:
             values = theirs.value(structure, index, measure), ours.value(structure, index, measure)
@@ -212,13 +232,12 @@ def _measured(mask: NDArray[np.uint8], named: dict[Structure, NamedPieces], refe
     """Returns the shapes of all levels of one mask, along the reference's spine."""
     found = _Levels({}, {}, {})
     for structure in Structure:
-        of_structure = mask == LABELS[structure]
         for index in level_indices(structure):
             place, piece = (structure, index), named[structure].at(index)
             is_body = structure is Structure.VERTEBRAL_BODY
             is_cut = is_body and named is reference.named and not _is_whole(reference, index)
             reason = _why_not(piece, reference.geometry, is_cut=is_cut)
-            shape = reason or _shape(piece, of_structure, reference, place)
+            shape = reason or _shape(piece, mask, reference, place)
             if isinstance(shape, Shape):
                 found.shapes[place] = shape
             else:
@@ -248,9 +267,10 @@ def _reaches_end(piece: Piece, geometry: Geometry) -> bool:
 
 
 def _shape(
-    piece: Piece, mask: NDArray[np.bool_], reference: NamedReference, place: tuple[Structure, int]
+    piece: Piece, mask: NDArray[np.uint8], reference: NamedReference, place: tuple[Structure, int]
 ) -> Shape | Unmeasured:
     line = reference.frame.line
-    upwards = -line.direction(float(line.along_mm(piece.points_mm).mean()))
+    upwards = -line.direction(float(piece.along_mm(line).mean()))
     is_c2 = place == (Structure.VERTEBRAL_BODY, 0)
-    return measure_shape(piece, mask, reference.geometry, upwards, has_upper_plate=not is_c2)
+    label = LABELS[place[0]]
+    return measure_shape(piece, mask, reference.geometry, upwards, has_upper_plate=not is_c2, label=label)

@@ -96,24 +96,42 @@ def add_crumbs(specks: list[Piece], level_map: NDArray[np.int8], named: NamedPie
     they hit the reference or not: to leave out the hits would take from the model, to leave out the others would give.
     One that touches another level than the one where it lies may be either's.
     """
-    left = []
-    for speck in specks:
-        level = most_touched(speck, level_map)
-        if level is None:
-            left.append(speck)
-        else:
-            named.pieces[level].append(speck)
-            if level_of(speck) != level:
-                named.doubtful[level].append(speck)
-                named.left_out[level_of(speck)].append(speck)
-    return left
+    return _add(specks, named, level_of, lambda speck: most_touched(speck, level_map))
 
 
 def add_edge_crumbs(specks: list[Piece], named: NamedPieces, shape: tuple[int, ...], level_of: LevelOf) -> list[Piece]:
     """Adds specks that touch a named piece by an edge or a corner to its level; returns the others."""
     if not specks:
         return specks
-    return add_crumbs(specks, _with_neighbours(named.level_map(shape)), named, level_of)
+    level_map = named.level_map(shape)
+    return _add(specks, named, level_of, lambda speck: _level_beside(speck, level_map))
+
+
+def _add(
+    specks: list[Piece], named: NamedPieces, level_of: LevelOf, touches: Callable[[Piece], int | None]
+) -> list[Piece]:
+    left = []
+    for speck in specks:
+        level = touches(speck)
+        if level is None:
+            left.append(speck)
+            continue
+        named.pieces[level].append(speck)
+        own = level_of(speck)
+        if own != level:
+            named.doubtful[level].append(speck)
+            named.left_out[own].append(speck)
+    return left
+
+
+def _level_beside(speck: Piece, level_map: NDArray[np.int8]) -> int | None:
+    """Returns the level that most of a speck's voxels have for a neighbour, or None where they have none."""
+    # a speck is small and the map as large as the volume: only the box around it is looked at
+    start = np.maximum(speck.indices.min(axis=0) - 1, 0)
+    stop = speck.indices.max(axis=0) + 2
+    near = _with_neighbours(level_map[tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))])
+    touched = np.bincount(near[tuple((speck.indices - start).T)] - NONE, minlength=2)[1:]
+    return int(touched.argmax()) if touched.any() else None
 
 
 def _with_neighbours(levels: NDArray[np.int8]) -> NDArray[np.int8]:

@@ -32,8 +32,12 @@ def measure_published_levels(
     """
     disc = LABELS[Structure.INTERVERTEBRAL_DISC]
     middle = reference.shape[slice_axis] // 2
-    true = components_by_column(np.take(reference, middle, slice_axis) == disc)
-    found = components_by_column(np.take(prediction, middle, slice_axis) == disc)
+    # an index is a view; np.take would copy a whole volume that is laid column by column
+    plane = (*[slice(None)] * slice_axis, middle)
+    planes = [mask[plane] == disc for mask in (reference, prediction)]
+    seen = planes[0] | planes[1]
+    box = tuple(slice(*_ends(np.flatnonzero(seen.any(axis=1 - axis)))) for axis in range(2))
+    true, found = (components_by_column(one[box]) for one in planes)
     wanted = len(DISC_LEVELS)
     flags = (Flag.COMPONENTS_EXTRA,) if max(len(true), len(found)) > wanted else ()
     if min(len(true), len(found)) < wanted:
@@ -64,3 +68,8 @@ def components_by_column(plane: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
     labels, count = cc3d.connected_components(plane, connectivity=8, return_N=True)
     components = [labels == number for number in range(1, count + 1)]
     return sorted(components, key=lambda component: -float(np.mean(np.nonzero(component)[1])))
+
+
+def _ends(places: NDArray[np.int64]) -> tuple[int, int]:
+    """Returns the first place and the one after the last, an empty range where there is none."""
+    return (int(places[0]), int(places[-1]) + 1) if places.size else (0, 0)

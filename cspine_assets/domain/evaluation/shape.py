@@ -6,15 +6,15 @@ Add a measure of a single piece here. Which piece is which level, and measures o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import trim_mean
 
-from cspine_assets.domain.evaluation.voxels import Piece
+from cspine_assets.domain.evaluation.voxels import Piece, percentiles
 from cspine_assets.domain.volume import Geometry
 
 Vector = NDArray[np.float64]
@@ -53,6 +53,9 @@ _TRIMMED: Final = 0.25
 _TURNS: Final = 3
 """How often the piece's own axes are drawn again from its plates; after three they no longer move."""
 
+_FLAT: Final = 1e-9
+"""Faces that spread less than this to one side, against the other, lie in a row: there is no slope across it."""
+
 _OWN: Final = 0.5
 """So many of a plate's faces must border on something else: behind the others a merged piece goes on beyond the cut."""
 
@@ -88,7 +91,13 @@ def lateral_axis(geometry: Geometry) -> Vector:
 
 
 def measure_shape(
-    piece: Piece, mask: NDArray[np.bool_], geometry: Geometry, upwards: Vector, *, has_upper_plate: bool
+    piece: Piece,
+    mask: NDArray[np.generic],
+    geometry: Geometry,
+    upwards: Vector,
+    *,
+    has_upper_plate: bool,
+    label: int = True,
 ) -> Shape | Unmeasured:
     """Returns the measures of a body or disc, or why there are none.
 
@@ -100,47 +109,116 @@ def measure_shape(
 
     Args:
         piece: Its voxels.
-        mask: All voxels of its structure: where it goes on beyond the piece, that was cut out of a merged one.
+        mask: Mask with all voxels of its structure: where it goes on beyond the piece, that was cut out of a merged
+            one.
         geometry: Their grid.
         upwards: About its direction towards the head, a unit vector.
         has_upper_plate: False for C2, whose dens stands where others have a plate: only its lower plate says
             anything then.
+        label: Label of the structure in the mask.
     """
     if not len(piece):
         return Unmeasured.TOO_SMALL
     if not has_upper_plate:
         # the dens overhangs: seen from below it must not count as the plate
         height = piece.points_mm @ upwards
-        piece = piece.part(height < np.percentile(height, 1) + _BELOW_DENS * np.ptp(height))
-    plates = _plates(piece, geometry, upwards, has_upper_plate=has_upper_plate)
+        piece = piece.part(height < percentiles(height, 1, 99)[0] + _BELOW_DENS * np.ptp(height))
+        if not len(piece):
+            return Unmeasured.TOO_SMALL
+    solid = _Solid(piece, geometry)
+    plates = _plates(solid, upwards, has_upper_plate=has_upper_plate)
     if plates is None:
         return Unmeasured.TOO_SMALL
-    if any(_own_share(end, mask, geometry, plates.axes[0] * side) < _OWN for side, end in plates.of_own.items()):
+    if any(_own_share(end, mask, label, geometry, plates.axes[0] * side) < _OWN for side, end in plates.of_own.items()):
         return Unmeasured.CUT
     up = plates.axes[0]
-    core = _core(piece, geometry, up)
-    top, bottom = (_central(_faces(piece, geometry, up * side), core, plates.axes[1:]) @ up for side in (1, -1))
+    middle = _Ellipse.of(solid.core_mm(up), plates.axes[1:], share=_CENTRAL)
+    top, bottom = (middle.within(solid.faces_mm(up * side)) @ up for side in (1, -1))
     if min(len(top), len(bottom)) < _FEWEST:
         return Unmeasured.TOO_SMALL
     upper, lower = _mean(top), _mean(bottom)
-    depth = _depth(piece, geometry, plates.axes, half_way=(upper + lower) / 2, reach=_CENTRAL * (upper - lower))
+    depth = _depth(solid, plates.axes, half_way=(upper + lower) / 2, reach=_CENTRAL * (upper - lower))
     if depth is None:
         return Unmeasured.TOO_SMALL
     return Shape(upper - lower, depth, plates.upper_normal, plates.lower_normal)
 
 
-def _depth(piece: Piece, geometry: Geometry, axes: Vector, *, half_way: float, reach: float) -> float | None:
+def _depth(solid: _Solid, axes: Vector, *, half_way: float, reach: float) -> float | None:
     """Returns the depth of the middle slices within some reach of half the height, None where no face lies there."""
     up, forwards, lateral = axes
-    middle = _middle(piece, geometry, lateral)
-    walls = [_faces(middle, geometry, forwards * side) for side in (1, -1)]
+    middle = _Solid(_middle(solid.piece, solid.geometry, lateral), solid.geometry)
+    walls = [middle.faces_mm(forwards * side) for side in (1, -1)]
     front, back = (wall[np.abs(wall @ up - half_way) <= reach + 1e-6] @ forwards for wall in walls)
     return _mean(front) - _mean(back) if min(len(front), len(back)) else None
 
 
 def _mean(places_mm: Vector) -> float:
-    """Returns the mean of the middle half of some places."""
-    return float(trim_mean(places_mm, _TRIMMED))
+    """Returns the mean of the middle half of some places: ``scipy.stats.trim_mean``, without its checks."""
+    left_out = int(_TRIMMED * len(places_mm))
+    kept = slice(left_out, len(places_mm) - left_out)
+    return float(np.mean(np.partition(places_mm, (kept.start, kept.stop - 1))[kept]))
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """What the lines of voxels of a piece along one axis of the grid tell, in the order of the two other axes.
+
+    Attributes:
+        faces_mm: Outermost voxel faces, one of each line, by the direction in which they look along the axis, 1 or -1.
+        core_mm: Voxels without those of lines that are much shorter than the median line, shape (n, 3).
+    """
+
+    faces_mm: dict[int, Vector]
+    core_mm: Vector
+
+
+@dataclass(frozen=True)
+class _Solid:
+    """A piece as a small box of voxels, so that its lines along the grid are found without sorting, and found once.
+
+    Attributes:
+        piece: Its voxels, one at least.
+        geometry: Their grid.
+    """
+
+    piece: Piece
+    geometry: Geometry
+    _known: dict[int, _Lines] = field(default_factory=dict)
+
+    def faces_mm(self, towards: Vector) -> Vector:
+        """Returns the outermost voxel faces in one direction, shape (n, 3): one for each line along the grid."""
+        axis, side = _nearest_axis(self.geometry, towards)
+        return self._lines(axis).faces_mm[side]
+
+    def core_mm(self, up: Vector) -> Vector:
+        """Returns the voxels, shape (n, 3), without lines from plate to plate that are much shorter than others."""
+        return self._lines(_nearest_axis(self.geometry, up)[0]).core_mm
+
+    def _lines(self, axis: int) -> _Lines:
+        if axis not in self._known:
+            self._known[axis] = self._find_lines(axis)
+        return self._known[axis]
+
+    def _find_lines(self, axis: int) -> _Lines:
+        if not len(self.piece):
+            none = np.empty((0, 3))
+            return _Lines({-1: none, 1: none}, none)
+        start = self.piece.indices.min(axis=0)
+        within = np.ascontiguousarray(self.piece.indices.T) - start[:, None]
+        solid = np.zeros(within.max(axis=1) + 1, np.bool_)
+        solid[tuple(within)] = True
+        box = np.moveaxis(solid, axis, 0)
+        length = np.count_nonzero(box, axis=0)
+        across = np.nonzero(length)
+        faces_mm, affine = {}, self.geometry.affine
+        for side, end in ((-1, box.argmax(axis=0)), (1, len(box) - 1 - box[::-1].argmax(axis=0))):
+            places = list(across)
+            places.insert(axis, end[across])
+            beyond = affine[:3, 3] + affine[:3, axis] * side / 2
+            faces_mm[side] = (np.array(places).T + start) @ affine[:3, :3].T + beyond
+        is_core = length >= _THIN * np.median(length[across])
+        other, another = (within[one] for one in range(3) if one != axis)
+        return _Lines(faces_mm, self.piece.points_mm[is_core[other, another]])
 
 
 @dataclass(frozen=True)
@@ -160,19 +238,20 @@ class _Plates:
     of_own: dict[int, Vector]
 
 
-def _plates(piece: Piece, geometry: Geometry, upwards: Vector, *, has_upper_plate: bool) -> _Plates | None:
+def _plates(solid: _Solid, upwards: Vector, *, has_upper_plate: bool) -> _Plates | None:
     """Returns the plates of a piece, or None where they have too few faces for a plane."""
+    geometry = solid.geometry
     lateral, upper, lower = lateral_axis(geometry), upwards, upwards
     sides = (1, -1) if has_upper_plate else (-1,)
     for _ in range(_TURNS):
         axes = _axes((upper + lower) / 2, lateral)
-        core = _core(piece, geometry, axes[0])
-        ends = {side: _central(_faces(piece, geometry, axes[0] * side), core, axes[1:], share=_PLATE) for side in sides}
+        middle = _Ellipse.of(solid.core_mm(axes[0]), axes[1:], share=_PLATE)
+        ends = {side: middle.within(solid.faces_mm(axes[0] * side)) for side in sides}
         if min(map(len, ends.values())) < _FEWEST:
             return None
-        off_mm = max(_BESIDE_MM, float(np.linalg.norm(geometry.affine[:3, :3] @ _step(geometry, axes[0]))))
-        lower = _normal(ends[-1], axes, off_mm)
-        upper = _normal(ends[1], axes, off_mm) if has_upper_plate else lower
+        off_mm = max(_BESIDE_MM, geometry.spacing_mm[_nearest_axis(geometry, axes[0])[0]])
+        normals = _normals(list(ends.values()), axes, off_mm)
+        upper, lower = normals[0], normals[-1]
     return _Plates(axes, upper, lower, ends)
 
 
@@ -180,89 +259,114 @@ def _axes(upwards: Vector, lateral: Vector) -> Vector:
     """Returns the unit vectors up, forwards and to the right as rows: up is made square to the right."""
     up = upwards - (upwards @ lateral) * lateral
     up = up / np.linalg.norm(up)
-    forwards = np.cross(up, lateral)
-    return np.stack([up, forwards, lateral])
+    # the cross product by hand: numpy's takes as long as a plate
+    (a, b, c), (x, y, z) = up.tolist(), lateral.tolist()
+    return np.array([up, [b * z - c * y, c * x - a * z, a * y - b * x], lateral])
 
 
-def _faces(piece: Piece, geometry: Geometry, towards: Vector) -> Vector:
-    """Returns the outermost voxel faces in one direction, shape (n, 3): one for each line of voxels along the grid."""
-    step = _step(geometry, towards)
-    line = _lines(piece, geometry, step)
-    order = np.lexsort((-piece.indices @ step, line))
-    first = np.unique(line[order], return_index=True)[1]
-    faces: Vector = piece.points_mm[order[first]] + geometry.affine[:3, :3] @ step / 2
-    return faces
-
-
-def _core(piece: Piece, geometry: Geometry, up: Vector) -> Piece:
-    """Returns the voxels of a piece without lines from plate to plate that are much shorter than others."""
-    line = _lines(piece, geometry, _step(geometry, up))
-    _, owner, length = np.unique(line, return_inverse=True, return_counts=True)
-    return piece.part((length >= _THIN * np.median(length))[owner])
-
-
-def _lines(piece: Piece, geometry: Geometry, step: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns for each voxel the number of its line along a step of the grid."""
-    first, second = np.flatnonzero(step == 0)
-    lines: NDArray[np.int64] = piece.indices[:, first] * geometry.shape[second] + piece.indices[:, second]
-    return lines
-
-
-def _step(geometry: Geometry, towards: Vector) -> NDArray[np.int64]:
-    """Returns the step of one voxel along the grid's axis that is nearest to a direction."""
+def _nearest_axis(geometry: Geometry, towards: Vector) -> tuple[int, int]:
+    """Returns the grid's axis that is nearest to a direction, and whether it runs with it, 1, or against it, -1."""
     along = geometry.direction.T @ towards
-    step = np.zeros(3, np.int64)
     axis = int(np.argmax(np.abs(along)))
-    step[axis] = 1 if along[axis] > 0 else -1
-    return step
+    return axis, 1 if along[axis] > 0 else -1
 
 
-def _own_share(faces: Vector, mask: NDArray[np.bool_], geometry: Geometry, towards: Vector) -> float:
+def _own_share(faces: Vector, mask: NDArray[np.generic], label: int, geometry: Geometry, towards: Vector) -> float:
     """Returns the share of faces behind which the mask, or the volume, ends."""
     places = np.linalg.solve(geometry.affine[:3, :3], (faces - geometry.origin_mm).T).T
-    beyond = np.rint(places + _step(geometry, towards) / 2).astype(np.int64)
+    axis, side = _nearest_axis(geometry, towards)
+    places[:, axis] += side / 2
+    beyond = np.rint(places).astype(np.int64)
     is_inside = ((beyond >= 0) & (beyond < mask.shape)).all(axis=1)
-    return 1 - float(np.count_nonzero(mask[tuple(beyond[is_inside].T)])) / len(faces)
+    return 1 - float(np.count_nonzero(mask[tuple(beyond[is_inside].T)] == label)) / len(faces)
 
 
 def _middle(piece: Piece, geometry: Geometry, lateral: Vector) -> Piece:
     """Returns the voxels of the middle slices."""
     places = piece.points_mm @ lateral
-    low, high = np.percentile(places, (1, 99))
+    low, high = percentiles(places, 1, 99)
     reach = max(_MIDDLE * (high - low), geometry.spacing_mm[geometry.slice_axis] / 2)
     return piece.part(np.abs(places - (low + high) / 2) <= reach + 1e-6)
 
 
-def _central(faces: Vector, piece: Piece, across: Vector, *, share: float = _CENTRAL) -> Vector:
-    """Returns the faces near a piece's middle, within an ellipse: bodies are round.
+@dataclass(frozen=True)
+class _Ellipse:
+    """The middle of a piece seen from above: bodies are round.
 
-    Args:
-        faces: Faces, shape (n, 3).
-        piece: Whose they are.
+    Attributes:
         across: Unit vectors of two axes as rows.
-        share: How far from the middle they may lie, in the piece's size.
+        centre: Its middle along both.
+        radius: How far it reaches along both.
     """
-    low, high = np.percentile(piece.points_mm @ across.T, (1, 99), axis=0)
-    off = (faces @ across.T - (low + high) / 2) / (share * (high - low) + 1e-6)
-    central: Vector = faces[(off**2).sum(axis=1) <= 1]
-    return central
+
+    across: Vector
+    centre: Vector
+    radius: Vector
+
+    @classmethod
+    def of(cls, core_mm: Vector, across: Vector, *, share: float) -> _Ellipse:
+        """Returns the middle of a piece.
+
+        Args:
+            core_mm: Its voxels, shape (n, 3).
+            across: Unit vectors of two axes as rows.
+            share: How far it reaches, in the piece's size.
+        """
+        low, high = np.array([percentiles(places, 1, 99) for places in across @ core_mm.T]).T
+        return cls(across, (low + high) / 2, share * (high - low) + 1e-6)
+
+    def within(self, faces: Vector) -> Vector:
+        """Returns the faces near the middle."""
+        off = (faces @ self.across.T - self.centre) / self.radius
+        central: Vector = faces[np.einsum("ij,ij->i", off, off) <= 1]
+        return central
 
 
-def _normal(faces: Vector, axes: Vector, off_mm: float) -> Vector:
-    """Returns the upward unit normal, within the sagittal plane, of the plane through faces.
+def _normals(plates: Sequence[Vector], axes: Vector, off_mm: float) -> list[Vector]:
+    """Returns for each plate the upward unit normal, within the sagittal plane, of the plane through its faces.
 
     Args:
-        faces: Faces of one plate.
+        plates: Faces of each plate.
         axes: Unit vectors up, forwards and to the right as rows.
         off_mm: A face so far off the plane counts a quarter.
     """
-    height, forwards, right = ((faces - faces.mean(axis=0)) @ axes.T).T
-    places = np.stack([forwards, right, np.ones_like(height)], axis=1)
-    trust = np.ones(len(faces))
-    for _ in range(_DRAWN):
-        root = np.sqrt(trust)
-        plane = np.linalg.lstsq(places * root[:, None], height * root, rcond=None)[0]
-        trust = 1 / (1 + ((height - places @ plane) / off_mm) ** 2) ** 2
-    normal = axes[0] - plane[0] * axes[1]
-    unit: Vector = normal / np.linalg.norm(normal)
-    return unit
+    # all at once, for a call costs more than the few hundred faces; rows of zeros add nothing to a sum
+    places = np.zeros((len(plates), max(map(len, plates)), 4))
+    for place, faces in zip(places, plates, strict=True):
+        place[: len(faces), [3, 0, 1]] = (faces - faces.mean(axis=0)) @ axes.T
+        place[: len(faces), 2] = 1.0
+    weighted = places
+    for drawn in range(_DRAWN):
+        planes = np.array([_plane(moments) for moments in (weighted.transpose(0, 2, 1) @ places).tolist()])
+        if drawn == _DRAWN - 1:
+            break
+        off = places @ (planes / off_mm)[:, :, None]
+        off *= off
+        off += 1
+        off *= off
+        weighted = places / off
+    normals = axes[0] - planes[:, :1] * axes[1]
+    return list(normals / np.linalg.norm(normals, axis=1, keepdims=True))
+
+
+def _plane(moments: list[list[float]]) -> tuple[float, float, float, float]:
+    """Returns the plane through weighted faces: its slopes forwards and to the right, its offset, and -1 for height.
+
+    Three equations are solved by hand: a call of a solver costs more than the faces. Faces of a single slice have no
+    slope to the right; then it is none.
+
+    Args:
+        moments: Weighted sums of products of forwards, right, one and height, shape (4, 4).
+    """
+    (ff, fr, f, fh), (_, rr, r, rh), (_, _, one, h), _ = moments
+    # about the weighted mean, so that two equations are left
+    ff, fr, rr = ff - f * f / one, fr - f * r / one, rr - r * r / one
+    fh, rh = fh - f * h / one, rh - r * h / one
+    determinant = ff * rr - fr * fr
+    if rr <= _FLAT * ff:
+        forwards, right = fh / ff, 0.0
+    elif determinant <= _FLAT * ff * rr:
+        forwards, right = np.linalg.lstsq(np.array([[ff, fr], [fr, rr]]), np.array([fh, rh]), rcond=1e-9)[0].tolist()
+    else:
+        forwards, right = (fh * rr - rh * fr) / determinant, (rh * ff - fh * fr) / determinant
+    return forwards, right, (h - forwards * f - right * r) / one, -1.0

@@ -13,7 +13,7 @@ import numpy as np
 
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.spine_line import Points, SpineLine
-from cspine_assets.domain.evaluation.voxels import RIM, Piece
+from cspine_assets.domain.evaluation.voxels import RIM, Piece, percentiles, usual_size
 
 FUSED_HEIGHT: Final = 1.75
 """A body this much taller than the median is two or more that grew, or were drawn, together."""
@@ -21,18 +21,28 @@ FUSED_HEIGHT: Final = 1.75
 TALL_HEIGHT: Final = 1.45
 """No single body below C2 is this much taller than the median; two pressed ones may be no taller: it is unsure."""
 
-C2_BULK: Final = 1.65
-"""Bulk of C2 in medians: a body of 19 mm and a dens that adds the bulk of another 4 mm, against 14 mm."""
+C2_BODY: Final = 1.2
+"""Height of C2's body below its dens in medians."""
 
-FUSED_C2_BULK: Final = 2.3
-"""Half the way from C2's bulk to that of C2 with C3 and the disc between, 3.0. Height does not tell: the dens is as
-high as a C3, but it is thin."""
+TALL_C2_BODY: Final = 1.6
+"""From here on the wide part of the topmost body may be C2 and a pressed C3 in one: it is unsure."""
 
-TALL_C2_BULK: Final = 2.0
-"""Half the way from C2 to where it is cut: from here on it is unsure."""
+FUSED_C2_BODY: Final = 1.95
+"""From here on it is cut. C2's body alone reaches 1.7 medians, 22 mm below a dens of 16 against 13 to 14 mm (Yousuf et
+al., Int J Res Med Sci 2023; 11: 1621); with a C3 of two thirds of a median and a narrow disc it has 1.9."""
 
-TALL_C2_HEIGHT: Final = 2.85
-"""A C2 with its dens, 2.4 medians, is not this high: a C3 with little bulk may have been drawn to it."""
+WIDE: Final = 0.7
+"""A body is as wide as this part of its lower end up to where its dens begins: the dens has a third to a half."""
+
+SMALL_TOP: Final = 0.35
+"""A topmost component under this part of the usual size, without a disc below it, is no body: the tip of the dens,
+drawn apart, or the arch of C1, which has no body."""
+
+DOUBTFUL_TOP: Final = 0.6
+"""From ``SMALL_TOP`` to here it is unsure whether it is a body."""
+
+ARCH_OFFSET: Final = 0.35
+"""The arch of C1 lies in front of the dens, its centre at least this many body heights off the line."""
 
 DENS_HEIGHT: Final = 1.45
 """A topmost body at least this tall may show the dens; no other single body comes near."""
@@ -114,14 +124,14 @@ class Column:
         bodies: One at least.
         discs_mm: Where along the line single discs lie, sorted.
         height_mm: Usual height of a body.
-        is_c2: Whether the topmost body looks like C2.
-        aside: Components beside the line, which were left out.
+        has_dens: Whether the topmost body is tall and narrow at its upper end, as C2 with its dens is.
+        aside: Components beside the line, or above C2, which were left out.
     """
 
     bodies: list[Body]
     discs_mm: Points
     height_mm: float
-    is_c2: bool
+    has_dens: bool
     aside: tuple[Piece, ...]
 
     def discs_between(self, upper_mm: float, lower_mm: float) -> int:
@@ -137,16 +147,23 @@ def build_column(bodies: list[Piece], discs: list[Piece], line: SpineLine) -> Co
         discs: Components of discs without specks.
         line: The spine's line.
     """
-    sorted_all = _sorted([_body(piece, line.along_mm(piece.points_mm)) for piece in bodies])
+    sorted_all = _sorted([_body(piece, piece.along_mm(line)) for piece in bodies])
     kept = _beside_left_out(sorted_all, line)
     discs_mm = _single_discs(discs, line, usual_height(kept))
-    column = _cut_at_discs(kept, discs_mm)
-    height = usual_height(column)
-    column = _join_pieces(column, discs_mm, height)
-    height = usual_height(column)
-    is_c2 = _shows_dens(column, height)
-    aside = tuple(body.piece for body in sorted_all if not any(body is one for one in kept))
-    return Column(_cut_fused(column, height, is_c2=is_c2), discs_mm, height, is_c2, aside)
+    without_arch = _without_arch(kept, discs_mm, line)
+    column = _cut_at_discs(without_arch, discs_mm)
+    column = _join_pieces(column, discs_mm, usual_height(column))
+    bodies = _without_small_top(column, discs_mm)
+    height = usual_height(bodies)
+    has_dens = _shows_dens(bodies, height)
+    left_out = [*_but(sorted_all, kept), *_but(kept, without_arch), *_but(column, bodies)]
+    aside = tuple(body.piece for body in left_out)
+    return Column(_cut_fused(bodies, height, has_dens=has_dens), discs_mm, height, has_dens, aside)
+
+
+def _but(bodies: list[Body], others: list[Body]) -> list[Body]:
+    """Returns the bodies that are not among others."""
+    return [body for body in bodies if not any(body is one for one in others)]
 
 
 def usual_height(column: list[Body]) -> float:
@@ -154,14 +171,33 @@ def usual_height(column: list[Body]) -> float:
     return max(float(np.median([body.height_mm for body in column[1:] or column])), 1.0)
 
 
-def bulk(body: Body, height: float) -> float:
-    """Returns the height in medians of a body of the same volume that is everywhere as wide as at its lower end."""
-    lowest = np.count_nonzero(body.along_mm > body.bottom_mm - height)
-    return len(body.piece) / lowest if lowest else 0.0
+def wide_height(body: Body, height: float) -> float:
+    """Returns the height in medians over which a body is about as wide as at its lower end: without its dens, if any.
+
+    The number of voxels within a third of a body's height is counted around each place along the line, which evens out
+    rows of voxels.
+
+    Args:
+        body: Any body.
+        height: Usual height of a body.
+    """
+    along, half = np.sort(body.along_mm), height / 6
+    places = np.arange(body.top_mm, body.bottom_mm, height / 40)
+    if not places.size:
+        return body.height_mm / height
+    count = np.searchsorted(along, places + half) - np.searchsorted(along, places - half)
+    lowest = body.bottom_mm - np.array([0.8, 0.1]) * height
+    usual = np.diff(np.searchsorted(along, lowest))[0] / (0.7 * height) * 2 * half
+    wide = np.flatnonzero(count >= WIDE * usual)
+    if not wide.size:
+        return body.height_mm / height
+    # at an end only a part of the window is filled: the last place that counts as wide lies inside
+    begin = places[wide[0]] - (2 * WIDE - 1) * half
+    return float((body.bottom_mm - max(begin, body.top_mm)) / height)
 
 
 def _body(piece: Piece, along_mm: Points, found: frozenset[Flag] = frozenset(), *, is_whole: bool = True) -> Body:
-    top, bottom = np.percentile(along_mm, _EDGE)
+    top, bottom = percentiles(along_mm, *_EDGE)
     return Body(piece, along_mm, float(top), float(bottom), found, is_whole)
 
 
@@ -180,7 +216,7 @@ def _single_discs(discs: list[Piece], line: SpineLine, height: float) -> Points:
     """Returns where along the line discs lie that can be trusted to lie between two bodies: flat, and on the line."""
     found = []
     for disc in discs:
-        top, bottom = np.percentile(line.along_mm(disc.points_mm), (10, 90))
+        top, bottom = percentiles(disc.along_mm(line), 10, 90)
         beside = float(line.offset_mm(disc.points_mm.mean(axis=0)[None, :])[0])
         if bottom - top <= FLAT_HEIGHT * height and beside <= ASIDE * height:
             found.append(float(top + bottom) / 2)
@@ -210,6 +246,36 @@ def _cut_at_discs(column: list[Body], discs_mm: Points) -> list[Body]:
                 edges.append(float(disc))
         result.extend(_parts(body, np.array(edges), Flag.BODIES_IN_CONTACT, is_whole=True) if edges else [body])
     return _sorted(result)
+
+
+def _without_arch(column: list[Body], discs_mm: Points, line: SpineLine) -> list[Body]:
+    """Returns the components without small ones in front of C2, or above it and off the line: the arch of C1."""
+    usual, height = usual_size([body.piece for body in column]), usual_height(column)
+    large = [body for body in column if len(body.piece) >= SMALL_TOP * usual]
+    if len(large) < 2 or len(large) == len(column):
+        return column
+
+    def is_arch(body: Body) -> bool:
+        if len(body.piece) >= SMALL_TOP * usual or body.middle_mm >= large[0].middle_mm or body.piece.is_cut_off:
+            return False
+        off_mm = float(line.offset_mm(body.piece.points_mm.mean(axis=0)[None, :])[0])
+        no_disc = not _count_discs(discs_mm, body.middle_mm, large[0].middle_mm, height)
+        return no_disc and off_mm > ARCH_OFFSET * height
+
+    return [body for body in column if not is_arch(body)]
+
+
+def _without_small_top(column: list[Body], discs_mm: Points) -> list[Body]:
+    """Returns the bodies without a small topmost one that no disc divides from the next; one less small is flagged."""
+    height, usual = usual_height(column), float(np.median([len(body.piece) for body in column[1:] or column]))
+    while len(column) > 2 and not column[0].piece.is_cut_off:
+        top, below = column[:2]
+        if _count_discs(discs_mm, top.middle_mm, below.middle_mm, height) or len(top.piece) >= DOUBTFUL_TOP * usual:
+            break
+        if len(top.piece) >= SMALL_TOP * usual:
+            return [top.with_flag(Flag.ONE_BODY_OR_TWO), *column[1:]]
+        column = column[1:]
+    return column
 
 
 def _parts(body: Body, edges: Points, flag: Flag, *, is_whole: bool) -> list[Body]:
@@ -257,32 +323,27 @@ def _shows_dens(column: list[Body], height: float) -> bool:
     return float(np.sum(below_tip < quarter)) < DENS_TAPER * float(np.sum(below_tip > top.height_mm - quarter))
 
 
-def _cut_fused(column: list[Body], height: float, *, is_c2: bool) -> list[Body]:
+def _cut_fused(column: list[Body], height: float, *, has_dens: bool) -> list[Body]:
     """Returns the bodies with those that are much too tall cut, and those that may be two flagged."""
     if len(column) < 3:
         return column
     result: list[Body] = []
     for position, body in enumerate(column):
-        as_c2 = is_c2 and position == 0
-        size = bulk(body, height) if as_c2 else body.height_mm / height
-        if size > (FUSED_C2_BULK if as_c2 else FUSED_HEIGHT):
-            edges = _cuts_of_c2(body, size, height) if as_c2 else _even_cuts(body, size)
+        is_top = position == 0
+        size = wide_height(body, height) if is_top and has_dens else body.height_mm / height
+        if size > (FUSED_C2_BODY if is_top else FUSED_HEIGHT):
+            edges = _cuts_of_c2(body, size, height) if is_top else _even_cuts(body, size)
             result.extend(_parts(body, edges, Flag.BODIES_FUSED, is_whole=False))
-        elif _may_be_two(body, size, height) if as_c2 else position > 0 and size > TALL_HEIGHT:
+        elif size > (TALL_C2_BODY if is_top else TALL_HEIGHT):
             result.append(body.with_flag(Flag.ONE_BODY_OR_TWO))
         else:
             result.append(body)
     return result
 
 
-def _may_be_two(c2: Body, size: float, height: float) -> bool:
-    """Returns whether a C2 that is not cut has too much bulk, or is too high, to be surely one body."""
-    return size > TALL_C2_BULK or c2.height_mm > TALL_C2_HEIGHT * height
-
-
 def _cuts_of_c2(body: Body, size: float, height: float) -> Points:
     """Returns where to cut a C2 that holds other bodies: these are at its lower end."""
-    extra = max(1, round((size - C2_BULK) / PITCH))
+    extra = max(1, round((size - C2_BODY) / PITCH))
     return np.array([body.bottom_mm - PITCH * height * n for n in range(extra, 0, -1)])
 
 

@@ -7,6 +7,7 @@ the column and the frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -45,37 +46,50 @@ class SpineLine:
         Heights of bodies and gaps are measured in it, so that neither a tilt of the scan nor the spine's own curve
         makes a body taller than it is.
         """
-        return self._foot(points_mm)[0]
+        return self._along(points_mm)
 
     def offset_mm(self, points_mm: Points) -> Points:
         """Returns how far beside the line each point lies, shape (n,)."""
-        distance: Points = np.linalg.norm(points_mm - self._foot(points_mm)[1], axis=1)
+        distance: Points = np.linalg.norm(points_mm - self._at(self._along(points_mm))[0], axis=1)
         return distance
 
     def point_mm(self, along_mm: float) -> Points:
         """Returns the world position of a place of the line, shape (3,)."""
-        point: Points = self._at(np.array([along_mm]), self.points_mm)[0]
+        point: Points = self._at(np.array([along_mm]))[0][0]
         return point
 
     def direction(self, along_mm: float) -> Points:
         """Returns the unit vector towards the feet at a place of the line."""
-        direction = self._at(np.array([along_mm]), self.tangents)[0]
+        direction = self._at(np.array([along_mm]))[1][0]
         unit: Points = direction / np.linalg.norm(direction)
         return unit
 
-    def _foot(self, points_mm: Points) -> tuple[Points, Points]:
-        """Returns for each point its place along the line and the world position there."""
+    def _along(self, points_mm: Points) -> Points:
+        """Returns for each point its place along the line."""
         height = self.points_mm @ self.axis
-        along = np.interp(points_mm @ self.axis, height, self.travelled_mm)
+        along: Points = np.interp(points_mm @ self.axis, height, self.travelled_mm)
         for _ in range(3):  # the line is nearly straight over a body: each step leaves a small part of the error
-            off = points_mm - self._at(along, self.points_mm)
-            along = along + (off * self._at(along, self.tangents)).sum(axis=1)
-        return along, self._at(along, self.points_mm)
+            point, tangent = self._at(along)
+            along = along + np.einsum("ij,ij->i", points_mm - point, tangent)
+        return along
 
-    def _at(self, along_mm: Points, table: Points) -> Points:
-        """Returns the rows of a table at places of the line."""
-        columns = [np.interp(along_mm, self.travelled_mm, table[:, axis]) for axis in range(3)]
-        return np.stack(columns, axis=1)
+    def _at(self, along_mm: Points) -> tuple[Points, Points]:
+        """Returns the world positions and the tangents at places of the line; beyond its ends, those of the ends."""
+        values, slopes = self._table
+        place = np.clip(along_mm, self.travelled_mm[0], self.travelled_mm[-1])
+        row = np.searchsorted(self.travelled_mm, place, side="right") - 1
+        # the last place has no row after it: it is as far along the row before as that is long
+        np.minimum(row, len(slopes) - 1, out=row)
+        found = np.take(slopes, row, axis=0)
+        found *= (place - np.take(self.travelled_mm, row))[:, None]
+        found += np.take(values, row, axis=0)
+        return found[:, :3], found[:, 3:]
+
+    @cached_property
+    def _table(self) -> tuple[Points, Points]:
+        """Points and tangents side by side, shape (n, 6), and how they change per mm up to the next row."""
+        values = np.hstack([self.points_mm, self.tangents])
+        return values, np.diff(values, axis=0) / np.diff(self.travelled_mm)[:, None]
 
 
 def fit_spine_line(centres_mm: Points, weights: Points) -> SpineLine:

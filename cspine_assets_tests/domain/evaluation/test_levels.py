@@ -7,9 +7,10 @@ import pytest
 
 from cspine_assets.domain.anatomy import DISC_LEVELS, LEVELS, VERTEBRAE, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity
-from cspine_assets.domain.evaluation.level_naming import name_reference
+from cspine_assets.domain.evaluation.level_naming import name_pair, name_reference
 from cspine_assets.domain.evaluation.level_score import LevelStatus, View
 from cspine_assets.domain.evaluation.levels import measure_anatomical_levels, measure_levels, score_levels
+from cspine_assets.domain.evaluation.top_body import Confidence, Source, StatedTop
 from cspine_assets.domain.volume import Geometry
 
 PITCH, HEIGHT, FIRST = 18, 13, 40
@@ -63,8 +64,8 @@ def by_level(reference, prediction, geometry=GEOMETRY, view=View.VOLUME, structu
     return {score.level: score for score in scores if score.view is view and score.structure is structure}
 
 
-def bodies_by_level(reference, prediction):
-    return by_level(reference, prediction, structure=Structure.VERTEBRAL_BODY)
+def bodies_by_level(reference, prediction, geometry=GEOMETRY):
+    return by_level(reference, prediction, geometry, structure=Structure.VERTEBRAL_BODY)
 
 
 def dice(scores):
@@ -193,15 +194,25 @@ def test_fused_bodies_are_counted_as_two_and_levels_below_are_unsure(upper):
     assert unsure == [n >= upper for n in range(6)]
 
 
-@pytest.mark.parametrize("rows_below", [0, PITCH])
-def test_c2_and_c3_in_one_are_not_silent_though_they_look_like_c2(rows_below):
+def fused_with_a_part_of_c3():
+    """Returns a mask in which so low a C3 is one with C2 that both are hardly taller than a C2 alone."""
     reference = column(bodies=(0, 2, 3, 4, 5, 6), discs=range(1, 6))
-    # so low a C3 that both together have no more bulk than some C2
-    reference[SIDE, DEPTH, body_rows(0).stop : body_rows(0).stop + 5 + rows_below // 9] = BODY
-    reference = np.concatenate([reference, np.zeros((*SHAPE[:2], rows_below), np.uint8)], axis=2)
-    scores = by_level(reference, reference, Geometry(reference.shape, GEOMETRY.affine))
+    reference[SIDE, DEPTH, body_rows(0).stop : body_rows(0).stop + 5] = BODY
+    return reference
+
+
+def test_c2_and_a_part_of_c3_in_one_are_not_silent_though_they_look_like_c2():
+    scores = by_level(fused_with_a_part_of_c3(), fused_with_a_part_of_c3())
     assert Flag.BODIES_FUSED not in scores["C2/C3"].flags
     assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+
+
+def test_seven_bodies_and_room_for_an_eighth_settle_that_a_missing_one_was_counted_right():
+    below = np.zeros((*SHAPE[:2], PITCH), np.uint8)
+    reference = np.concatenate([fused_with_a_part_of_c3(), below], axis=2)
+    scores = bodies_by_level(reference, reference, Geometry(reference.shape, GEOMETRY.affine))
+    assert [score.severity is Severity.NAME_UNSURE for score in scores.values()] == [n == 1 for n in range(7)]
+    assert Flag.COUNT_SETTLES in scores["T1"].flags
 
 
 @pytest.mark.parametrize("rows_below", [2, 20])
@@ -259,9 +270,76 @@ def test_a_body_in_two_pieces_is_one(crack):
 
 @pytest.mark.parametrize("first_disc", [0, 1])
 def test_a_field_of_view_from_c3_is_never_silent(first_disc):
-    reference = column(bodies=range(1, 7), discs=range(first_disc, 6))
-    scores = by_level(reference, prediction_of(reference))
+    whole = column(bodies=range(1, 7), discs=range(first_disc, 6))
+    # ends within C2
+    reference, prediction = (mask[:, :, body_rows(0).start + 2 :] for mask in (whole, prediction_of(whole)))
+    scores = by_level(reference, prediction, Geometry(reference.shape, GEOMETRY.affine))
     assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+
+
+@pytest.mark.parametrize("with_dens", [False, True])
+def test_a_field_of_view_that_goes_on_above_says_that_the_top_body_is_c2_whatever_its_shape(with_dens):
+    reference = column(dens=with_dens)
+    named = name_reference(reference, GEOMETRY)
+    scores = by_level(reference, prediction_of(reference))
+    assert dice(scores) == pytest.approx(EXPECTED)
+    assert {score.severity for score in scores.values()} == {Severity.NONE}
+    assert "field of view goes on" in named.frame.top.words()
+
+
+def test_without_a_dens_a_field_of_view_that_ends_near_above_leaves_all_names_unsure():
+    reference = column(dens=False)[:, :, FIRST - 10 :]
+    seen = Geometry(reference.shape, GEOMETRY.affine)
+    assert {score.severity for score in by_level(reference, reference, seen).values()} == {Severity.NAME_UNSURE}
+    top = name_reference(reference, seen).frame.top
+    assert (top.confidence, top.words()) == (
+        Confidence.LOW,
+        "nothing: field of view ends 9 mm above the topmost body, and no dens is drawn",
+    )
+
+
+def test_the_arch_of_c1_is_no_body():
+    reference = column(dens=False)
+    arch = reference.copy()
+    arch[3:6, 1:6, FIRST - 14 : FIRST - 6] = BODY
+    for one, other in ((arch, arch), (arch, reference), (reference, arch)):
+        scores = bodies_by_level(one, other)
+        assert dice(scores) == pytest.approx([1.0] * 7)
+        assert Severity.NAME_UNSURE not in {score.severity for score in scores.values()}
+
+
+def test_what_is_annotated_above_the_top_body_contradicts_the_field_of_view():
+    reference = column(dens=False)
+    reference[SIDE, 0:3, 2:34] = BODY
+    assert {score.severity for score in by_level(reference, reference).values()} == {Severity.NAME_UNSURE}
+
+
+def stated(mask, level, geometry=GEOMETRY):
+    """Returns the levels of a mask scored against itself when a person has said what the topmost body is."""
+    named = name_reference(mask, geometry, stated=StatedTop(level, Source.EXAM))
+    return {
+        score.level: score
+        for score in score_levels(name_pair(named, mask))
+        if score.view is View.VOLUME and score.structure is Structure.VERTEBRAL_BODY
+    }
+
+
+def test_a_persons_word_names_what_the_mask_leaves_open():
+    cut = column(bodies=range(1, 7), discs=range(1, 6))[:, :, body_rows(0).start + 10 :]
+    scores = stated(cut, "C3", Geometry(cut.shape, GEOMETRY.affine))
+    assert [score.dice for score in scores.values()] == [None, *[1.0] * 6]
+    assert {score.severity for score in scores.values()} == {Severity.NOTE}
+    assert Flag.TOP_STATED in scores["C3"].flags
+
+
+@pytest.mark.parametrize(("level", "above"), [("C3", False), ("C2", True)])
+def test_a_word_that_the_mask_cannot_fit_is_contradicted(level, above):
+    mask = column(dens=not above)
+    if above:
+        mask[SIDE, DEPTH, FIRST - 6 : FIRST - 1] = DISC
+    scores = stated(mask, level)
+    assert {score.severity for score in scores.values()} == {Severity.NAME_UNSURE}
+    assert all(Flag.STATED_CONTRADICTED in score.flags for score in scores.values())
 
 
 def test_two_fused_bodies_at_the_top_are_not_taken_for_c2():
@@ -391,7 +469,7 @@ def test_a_reference_serves_many_predictions():
     reference = name_reference(column(), GEOMETRY)
     for prediction in (worse_bodies(column()), prediction_of(column()), column(bodies=range(3))):
         again = measure_anatomical_levels(column(), prediction, GEOMETRY)
-        assert score_levels(reference, prediction) == again
+        assert score_levels(name_pair(reference, prediction)) == again
 
 
 def test_a_usual_disc_in_coarse_voxels_is_no_missing_body():

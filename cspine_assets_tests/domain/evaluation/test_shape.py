@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.shape import Shape, Unmeasured, measure_shape
 from cspine_assets.domain.evaluation.voxels import pieces_of
 from cspine_assets.domain.volume import Geometry
@@ -45,7 +46,7 @@ def body(
 
 
 def measured(mask: np.ndarray, geometry: Geometry, tilt: float) -> Shape:
-    (piece,) = pieces_of(mask, geometry.affine)
+    (piece,) = pieces_of(mask, {Structure.VERTEBRAL_BODY: True}, geometry)[Structure.VERTEBRAL_BODY]
     shape = measure_shape(piece, mask, geometry, forwards(tilt - OFF), has_upper_plate=True)
     assert isinstance(shape, Shape)
     return shape
@@ -122,7 +123,7 @@ def test_order_and_direction_of_the_axes_change_nothing():
 def test_what_was_cut_out_of_a_merged_piece_has_no_end_there(tilt):
     geometry = grid((4.0, 0.8, 0.8))
     mask = body(geometry, tilt, height=24, is_round=True)
-    (piece,) = pieces_of(mask, geometry.affine)
+    (piece,) = pieces_of(mask, {Structure.VERTEBRAL_BODY: True}, geometry)[Structure.VERTEBRAL_BODY]
     below = piece.part(piece.points_mm @ forwards(tilt) < 1)
     assert measure_shape(below, mask, geometry, forwards(tilt - OFF), has_upper_plate=True) is Unmeasured.CUT
     # a bridge at the front leaves the middle of the plate to itself
@@ -142,5 +143,5 @@ def test_a_crumb_has_no_shape():
     geometry = grid((4.0, 1.0, 1.0))
     mask = np.zeros(geometry.shape, bool)
     mask[4, 10:12, 10] = True
-    (piece,) = pieces_of(mask, geometry.affine)
+    (piece,) = pieces_of(mask, {Structure.VERTEBRAL_BODY: True}, geometry)[Structure.VERTEBRAL_BODY]
     assert measure_shape(piece, mask, geometry, forwards(0), has_upper_plate=True) is Unmeasured.TOO_SMALL
