@@ -110,16 +110,17 @@ class LevelCase:
     prediction_levels: NDArray[np.int8]
 
 
-def observe(rng: Generator, anatomy: Anatomy, *, turn: Matrix | None = None) -> Scene:
+def observe(rng: Generator, anatomy: Anatomy, *, turn: Matrix | None = None, bodies: int = NAMED_BODIES) -> Scene:
     """Returns the plain scene of a spine: C2 to T1 in both masks, a good prediction, slices along the body.
 
     Args:
         rng: Generator of the case.
         anatomy: Spine and spacing.
         turn: Rotation of the scan against the patient, 3 x 3; none by default.
+        bodies: How many are drawn, from C2 on; the field of view is laid about C2 to T1 whatever is drawn.
     """
-    levels = [Labelled(part, index) for index, part in enumerate(anatomy.bodies[:NAMED_BODIES])]
-    levels += [Labelled(part, index + 1) for index, part in enumerate(anatomy.discs[: NAMED_BODIES - 1])]
+    levels = [Labelled(part, index) for index, part in enumerate(anatomy.bodies[:bodies])]
+    levels += [Labelled(part, index + 1) for index, part in enumerate(anatomy.discs[: bodies - 1])]
     seen = np.array([part.frame.centre_mm for part in anatomy.bodies[:NAMED_BODIES]])
     grid = _grid(rng, anatomy, (seen.max(axis=0) + seen.min(axis=0)) / 2, np.eye(3) if turn is None else turn)
     predicted = tuple(replace(labelled, part=misjudged(rng, labelled.part)) for labelled in levels)
@@ -191,6 +192,34 @@ def cropped_below(case: LevelCase, rows: int) -> LevelCase:
     affine = case.affine.copy()
     affine[:3, 3] += affine[:3, 1] * rows
     return _each(case, affine, lambda array: array[kept])
+
+
+def cropped_above(case: LevelCase, row: int) -> LevelCase:
+    """Returns a case without all above a row."""
+    kept = (slice(None), slice(None, row), slice(None))
+    return _each(case, case.affine, lambda array: array[kept])
+
+
+def in_slices(case: LevelCase, count: int, *, also_prediction: bool) -> LevelCase:
+    """Returns a case of which only some middle slices are drawn, those about the middle of what is drawn.
+
+    Args:
+        case: Any case whose last axis runs from slice to slice.
+        count: Number of slices.
+        also_prediction: Whether the prediction stops there too.
+    """
+    filled = np.flatnonzero(case.reference.any(axis=(0, 1)))
+    first = int(filled[0] + filled[-1] + 1 - count) // 2
+    drawn = np.zeros(case.reference.shape[2], bool)
+    drawn[max(first, 0) : first + count] = True
+    predicted = drawn if also_prediction else np.ones_like(drawn)
+    return LevelCase(
+        case.affine,
+        np.where(drawn, case.reference, np.uint8(BACKGROUND)),
+        np.where(predicted, case.prediction, np.uint8(BACKGROUND)),
+        np.where(drawn, case.reference_levels, np.int8(NO_LEVEL)),
+        np.where(predicted, case.prediction_levels, np.int8(NO_LEVEL)),
+    )
 
 
 def turned(case: LevelCase, *, order: tuple[int, int, int] = (0, 1, 2), flips: tuple[int, ...] = ()) -> LevelCase:

@@ -47,7 +47,7 @@ def other_anatomy(rng: Generator) -> Anatomy:
     gaps = np.maximum(height * np.clip(rng.normal(0.35, 0.1, len(_BODIES) - 1), 0.15, 0.55), 1.8)
     tilts = _tilts_rad(rng)
     depths = height * stoutness * np.linspace(1, rng.uniform(1.0, 1.3), len(_BODIES))
-    frames = _stacked(tilts, np.deg2rad(rng.normal(0, 3.0, len(_BODIES))), heights, gaps)
+    frames = stacked(tilts, np.deg2rad(rng.normal(0, 3.0, len(_BODIES))), heights, gaps)
     bodies: tuple[Part, ...] = tuple(
         Block(
             level,
@@ -63,7 +63,7 @@ def other_anatomy(rng: Generator) -> Anatomy:
         for index, level in enumerate(_BODIES)
     )
     discs = tuple(
-        _disc(rng, upper, lower, float(gap)) for upper, lower, gap in zip(bodies, bodies[1:], gaps, strict=False)
+        disc_between(rng, upper, lower, float(gap)) for upper, lower, gap in zip(bodies, bodies[1:], gaps, strict=False)
     )
     return Anatomy(
         bodies,
@@ -86,7 +86,7 @@ def worn_anatomy(rng: Generator) -> Anatomy:
     gaps = rng.uniform(2.0, 5.0, len(_BODIES) - 1)
     depths = height * rng.uniform(1.1, 1.5) * np.linspace(1, 1.15, len(_BODIES))
     side = np.deg2rad(rng.uniform(-12, 12)) * np.sin(np.linspace(0, rng.uniform(2, 4), len(_BODIES)))
-    frames = _stacked(_tilts_rad(rng), side, heights, gaps)
+    frames = stacked(_tilts_rad(rng), side, heights, gaps)
     width, lip = float(rng.uniform(1.2, 1.6)), float(rng.uniform(0, 2.5))
 
     def solid(level: str, structure: Structure, frame: Frame, half_mm: Matrix, dens_mm: float = 0.0) -> Solid:
@@ -102,7 +102,9 @@ def worn_anatomy(rng: Generator) -> Anatomy:
         )
         for index, level in enumerate(_BODIES)
     )
-    shapes = [_disc(rng, upper, lower, float(gap)) for upper, lower, gap in zip(bodies, bodies[1:], gaps, strict=False)]
+    shapes = [
+        disc_between(rng, upper, lower, float(gap)) for upper, lower, gap in zip(bodies, bodies[1:], gaps, strict=False)
+    ]
     discs = tuple(
         solid(
             disc.level,
@@ -122,7 +124,7 @@ def _tilts_rad(rng: Generator) -> Matrix:
     return np.deg2rad(-slope + curve * along + swing * np.sin(2 * np.pi * along))
 
 
-def _stacked(tilts: Matrix, bends: Matrix, heights: Matrix, gaps: Matrix) -> tuple[Frame, ...]:
+def stacked(tilts: Matrix, bends: Matrix, heights: Matrix, gaps: Matrix) -> tuple[Frame, ...]:
     """Returns the frames of bodies stacked from head to feet, the fifth one at the origin."""
     axes = []
     for tilt, bend in zip(tilts, bends, strict=True):
@@ -137,7 +139,7 @@ def _stacked(tilts: Matrix, bends: Matrix, heights: Matrix, gaps: Matrix) -> tup
     return tuple(Frame(centre - centres[4], own) for centre, own in zip(centres, axes, strict=True))
 
 
-def _disc(rng: Generator, upper: Part, lower: Part, gap_mm: float) -> Block:
+def disc_between(rng: Generator, upper: Part, lower: Part, gap_mm: float) -> Block:
     """Returns the disc between two bodies; it bulges, or falls short, by up to a tenth on each side."""
     superior = upper.frame.axes[2] + lower.frame.axes[2]
     superior = superior / np.linalg.norm(superior)

@@ -171,14 +171,14 @@ def _is_in_box(point_mm: Matrix, part: Part, margin_mm: Matrix) -> bool:
 def fused_bodies(rng: Generator, anatomy: Anatomy) -> LevelCase:
     """Two bodies of the patient have grown together and have no disc; a model may still predict one."""
     scene, level = observe(rng, anatomy), _some_disc(rng)
-    bone = _bone_between(anatomy, level)
+    bone = bone_between(anatomy, level)
     predicted = scene.prediction
     if rng.random() < 0.5:
         predicted = (*_without(predicted, _DISC, level), *bone)
     return draw_case(replace(scene, reference=(*_without(scene.reference, _DISC, level), *bone), prediction=predicted))
 
 
-def _bone_between(anatomy: Anatomy, level: int) -> list[Labelled]:
+def bone_between(anatomy: Anatomy, level: int) -> list[Labelled]:
     """Returns body label in a disc's place, its upper half the upper body's."""
     part = anatomy.discs[level - 1]
     half = part.half_height_mm / 2
@@ -207,10 +207,10 @@ def field_of_view_from_c3(rng: Generator, anatomy: Anatomy) -> LevelCase:
 def tilted(rng: Generator, anatomy: Anatomy) -> LevelCase:
     """The head is bent: the scan is turned by 15 to 35 degrees in the sagittal plane."""
     angle = float(rng.uniform(15, 35)) * (1 if rng.random() < 0.5 else -1)
-    return _reposed(rng, anatomy, _turn(0, angle), np.eye(3))
+    return _reposed(rng, anatomy, rotation(0, angle), np.eye(3))
 
 
-def _turn(axis: int, degrees: float) -> Matrix:
+def rotation(axis: int, degrees: float) -> Matrix:
     """Returns the rotation about a world axis, x, y or z."""
     turn, angle = np.eye(3), np.deg2rad(degrees)
     first, second = (axis + 1) % 3, (axis + 2) % 3
@@ -221,14 +221,18 @@ def _turn(axis: int, degrees: float) -> Matrix:
 
 def _reposed(rng: Generator, anatomy: Anatomy, body_turn: Matrix, scan_turn: Matrix) -> LevelCase:
     """Returns the plain case of a patient who is turned about C6, in a scan that is turned too."""
+    return draw_case(observe(rng, reposed(anatomy, body_turn), turn=scan_turn))
+
+
+def reposed(anatomy: Anatomy, turn: Matrix) -> Anatomy:
+    """Returns a spine turned about C6."""
 
     def repose(part: Part) -> Part:
         pivot = anatomy.bodies[4].frame.centre_mm
-        centre = pivot + body_turn @ (part.frame.centre_mm - pivot)
-        return replace(part, frame=Frame(centre, part.frame.axes @ body_turn.T))
+        centre = pivot + turn @ (part.frame.centre_mm - pivot)
+        return replace(part, frame=Frame(centre, part.frame.axes @ turn.T))
 
-    bodies, discs = tuple(map(repose, anatomy.bodies)), tuple(map(repose, anatomy.discs))
-    return draw_case(observe(rng, replace(anatomy, bodies=bodies, discs=discs), turn=scan_turn))
+    return replace(anatomy, bodies=tuple(map(repose, anatomy.bodies)), discs=tuple(map(repose, anatomy.discs)))
 
 
 def flipped(rng: Generator, anatomy: Anatomy) -> LevelCase:
@@ -312,19 +316,18 @@ def disc_above_top(rng: Generator, anatomy: Anatomy) -> LevelCase:
 def oblique_slices(rng: Generator, anatomy: Anatomy) -> LevelCase:
     """Slices are not sagittal: turned by 10 to 25 degrees about the long axis and up to 12 about the other."""
     yaw = float(rng.uniform(10, 25)) * (1 if rng.random() < 0.5 else -1)
-    return _reposed(rng, anatomy, np.eye(3), _turn(2, yaw) @ _turn(1, float(rng.uniform(-12, 12))))
+    return _reposed(rng, anatomy, np.eye(3), rotation(2, yaw) @ rotation(1, float(rng.uniform(-12, 12))))
 
 
 def kyphosis(rng: Generator, anatomy: Anatomy) -> LevelCase:
     """The neck is bent forwards by 25 to 50 degrees in all, a little at each disc."""
-    bent = _bent(anatomy, float(rng.uniform(25, 50)) / (NAMED_BODIES - 1))
-    return draw_case(observe(rng, bent))
+    return draw_case(observe(rng, bent(anatomy, float(rng.uniform(25, 50)) / (NAMED_BODIES - 1))))
 
 
-def _bent(anatomy: Anatomy, degrees: float) -> Anatomy:
-    """Returns a spine that bends forwards at every disc: all above turns about it."""
+def bent(anatomy: Anatomy, degrees: float, *, axis: int = 0) -> Anatomy:
+    """Returns a spine that bends forwards, or about axis 1 to the side, at every disc: all above turns about it."""
     bodies, discs = list(anatomy.bodies), list(anatomy.discs)
-    turn = _turn(0, -degrees)
+    turn = rotation(axis, -degrees)
     for joint in range(NAMED_BODIES - 1):
         pivot = discs[joint].frame.centre_mm
 
