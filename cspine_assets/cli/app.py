@@ -20,6 +20,7 @@ from cspine_assets.cli import (
     devices,
     doctor,
     download,
+    levels,
     materialize,
     model,
     phantom,
@@ -69,6 +70,7 @@ _STUDY, _LOOK, _SINGLE, _MODELS = "Make the study", "Look at it", "Scans and mas
 app.command(rich_help_panel=_STUDY)(demo.demo)
 app.command(rich_help_panel=_STUDY)(doctor.doctor)
 app.command(rich_help_panel=_STUDY)(download.download)
+app.command(rich_help_panel=_STUDY)(levels.levels)
 app.command(rich_help_panel=_STUDY)(materialize.materialize)
 app.command(rich_help_panel=_STUDY)(phantom.phantom)
 app.command(rich_help_panel=_LOOK)(dev.dev)

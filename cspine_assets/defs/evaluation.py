@@ -93,6 +93,7 @@ def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what
     return ScoredPair(
         reference=study.home.absolute(row.path_reference),
         prediction=study.home.absolute(row.path) if row.status == "ok" else None,
+        stated=study.stated_tops.of(row.exam_id),
         case=ScoredCase(
             exam_id=row.exam_id,
             patient_id=row.patient_id,
@@ -104,6 +105,11 @@ def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what
             annotation_provenance=row.provenance,
         ),
     )
+
+
+def _said_of_levels(study: Study, patient_id: str | None) -> str:
+    """Returns what people say about the levels of a patient's exams: part of what their measures are made from."""
+    return study.stated_tops.text(exam.exam_id for exam in study.exams_by_patient.get(str(patient_id), []))
 
 
 @patient_asset(
@@ -123,7 +129,8 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 @patient_asset(
     LevelMetrics,
     deps=_SCORED,
-    version="5",
+    version="6",
+    source=_said_of_levels,
     kinds=("numpy",),
     backfill_policy=_TOGETHER,
 )
@@ -137,7 +144,8 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
 @patient_asset(
     Morphometry,
     deps=_SCORED,
-    version="6",
+    version="7",
+    source=_said_of_levels,
     kinds=("numpy",),
     backfill_policy=_TOGETHER,
 )

@@ -21,6 +21,7 @@ from cspine_assets.defs.automation import AutomationSettings, read_automation
 from cspine_assets.defs.instance import index_kept_open
 from cspine_assets.domain.cohort.source import Source, find_source
 from cspine_assets.domain.errors import HomeError
+from cspine_assets.domain.evaluation.stated_tops import StatedTops, read_stated_tops
 from cspine_assets.domain.home import Home, HomeSettings, home_root
 from cspine_assets.domain.lake import to_frame
 from cspine_assets.domain.tables.base import Table, rows_of
@@ -92,6 +93,11 @@ class Study:
         """What a person has chosen otherwise than the profile: in the run, else in the home."""
         said = {name: value for name, value in self._choices.items() if value is not None}
         return changed(read_settings(self.home.root), said)
+
+    @cached_property
+    def stated_tops(self) -> StatedTops:
+        """What people say the topmost annotated body of masks is."""
+        return read_stated_tops(self.home.root)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:

@@ -12,6 +12,7 @@ from typing import Final
 from cspine_assets.domain.anatomy import LEVELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
 from cspine_assets.domain.evaluation.overlap import Status
+from cspine_assets.domain.evaluation.top_body import Confidence
 
 
 class View(StrEnum):
@@ -60,6 +61,8 @@ class LevelScore:
         dice: 2 TP / (2 TP + FP + FN) of the level's voxels in the view; None where it is absent or excluded.
         flags: Findings that bear on the level.
         reason: Why there is no Dice; None where there is one.
+        confidence: How sure the name is; None for a protocol that knows no doubt.
+        named_by: By what the levels were named, in words.
     """
 
     structure: Structure
@@ -70,6 +73,8 @@ class LevelScore:
     dice: float | None
     flags: tuple[Flag, ...]
     reason: str | None
+    confidence: Confidence | None = None
+    named_by: str | None = None
 
     @property
     def severity(self) -> Severity:
@@ -78,10 +83,17 @@ class LevelScore:
 
 
 def all_excluded(
-    structure: Structure, view: View, protocol: Protocol, *, reason: str, flags: tuple[Flag, ...]
+    structure: Structure,
+    view: View,
+    protocol: Protocol,
+    *,
+    reason: str,
+    flags: tuple[Flag, ...],
+    confidence: Confidence | None = None,
+    named_by: str | None = None,
 ) -> list[LevelScore]:
     """Returns all levels of a structure, which share one reason for having no score."""
     return [
-        LevelScore(structure, level, view, protocol, LevelStatus.EXCLUDED, None, flags, reason)
+        LevelScore(structure, level, view, protocol, LevelStatus.EXCLUDED, None, flags, reason, confidence, named_by)
         for level in LEVELS[structure]
     ]

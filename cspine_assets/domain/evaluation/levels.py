@@ -26,6 +26,7 @@ from cspine_assets.domain.evaluation.level_score import LEVEL_STATUS, LevelScore
 from cspine_assets.domain.evaluation.named_pieces import level_indices
 from cspine_assets.domain.evaluation.overlap import status_of
 from cspine_assets.domain.evaluation.published_levels import measure_published_levels
+from cspine_assets.domain.evaluation.top_body import UNKNOWN, Confidence, confidence_of
 from cspine_assets.domain.evaluation.voxels import SPECK, Piece
 from cspine_assets.domain.volume import Geometry, middle_slice
 
@@ -95,7 +96,15 @@ def score_levels(named: NamedPair | None) -> list[LevelScore]:
             row
             for view in View
             for structure in Structure
-            for row in all_excluded(structure, view, Protocol.ANATOMICAL, reason=NO_BODY, flags=())
+            for row in all_excluded(
+                structure,
+                view,
+                Protocol.ANATOMICAL,
+                reason=NO_BODY,
+                flags=(),
+                confidence=Confidence.LOW,
+                named_by=UNKNOWN,
+            )
         ]
     scored = {structure: _score_structure(named, structure) for structure in Structure}
     return [row for view in View for structure in Structure for row in scored[structure] if row.view is view]
@@ -104,13 +113,13 @@ def score_levels(named: NamedPair | None) -> list[LevelScore]:
 def _score_structure(named: NamedPair, structure: Structure) -> list[LevelScore]:
     """Returns both views of all levels of one structure."""
     reference, found = named.reference, named.prediction[structure]
-    rows = []
+    rows, top = [], reference.frame.top
     for name, index in zip(LEVELS[structure], level_indices(structure), strict=True):
         flags = reference.flags(structure, index) | found.flags_at(index)
         ours, theirs = found.at(index), reference.named[structure].at(index)
         for view in View:
             counts = _count(reference, structure, index, view, theirs=theirs, ours=ours)
-            unsure = voxels_in_doubt(named, structure, index, view)
+            seen = flags | voxels_in_doubt(named, structure, index, view)
             rows.append(
                 LevelScore(
                     structure=structure,
@@ -119,8 +128,10 @@ def _score_structure(named: NamedPair, structure: Structure) -> list[LevelScore]
                     protocol=Protocol.ANATOMICAL,
                     status=LEVEL_STATUS[status_of(counts.reference, counts.prediction)],
                     dice=counts.dice,
-                    flags=tuple(sorted(flags | unsure)),
+                    flags=tuple(sorted(seen)),
                     reason=None if counts.dice is not None else _why_absent(reference, structure, index, view),
+                    confidence=confidence_of(seen, top),
+                    named_by=top.words(),
                 )
             )
     return rows

@@ -28,6 +28,7 @@ from cspine_assets.domain.evaluation.level_score import View
 from cspine_assets.domain.evaluation.levels import NO_BODY, voxels_in_doubt
 from cspine_assets.domain.evaluation.named_pieces import NamedPieces, level_indices
 from cspine_assets.domain.evaluation.shape import Shape, Unmeasured, lateral_axis, measure_shape
+from cspine_assets.domain.evaluation.top_body import UNKNOWN, Confidence, confidence_of
 from cspine_assets.domain.evaluation.voxels import Piece
 from cspine_assets.domain.volume import Geometry
 
@@ -65,6 +66,8 @@ class Morphometry:
         prediction: Its value in the prediction, or None.
         reason: Why one or both are None; None where both were measured.
         flags: Findings that bear on the level's name and on its ends.
+        confidence: How sure the name is.
+        named_by: By what the levels were named, in words.
     """
 
     level: str
@@ -73,6 +76,8 @@ class Morphometry:
     prediction: float | None
     reason: str | None
     flags: tuple[Flag, ...]
+    confidence: Confidence
+    named_by: str
 
     @property
     def difference(self) -> float | None:
@@ -178,7 +183,10 @@ def measure_named(
         prediction: Mask on the same grid.
     """
     if pair is None:
-        return [Morphometry(level, measure, None, None, NO_BODY, ()) for _, _, level, measure in _wanted()]
+        return [
+            Morphometry(level, measure, None, None, NO_BODY, (), Confidence.LOW, UNKNOWN)
+            for _, _, level, measure in _wanted()
+        ]
     named, predicted = pair.reference, pair.prediction
     ours = _measured(prediction, predicted, named)
     theirs = once(named.computed, "shapes", lambda: _measured(reference, named.named, named))
@@ -199,7 +207,18 @@ def measure_named(
         flags = set().union(*(found[place] for place in _bearing(structure, index, measure)))
         reasons = dict(zip(("reference", "prediction"), (value.reason for value in values), strict=True))
         reason = "; ".join(f"{mask}: {why}" for mask, why in reasons.items() if why) or None
-        rows.append(Morphometry(level, measure, values[0].value, values[1].value, reason, tuple(sorted(flags))))
+        rows.append(
+            Morphometry(
+                level,
+                measure,
+                values[0].value,
+                values[1].value,
+                reason,
+                tuple(sorted(flags)),
+                confidence_of(flags, named.frame.top),
+                named.frame.top.words(),
+            )
+        )
     return rows
 
 

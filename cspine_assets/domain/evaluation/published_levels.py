@@ -6,6 +6,8 @@ stand in ``levels``.
 
 from __future__ import annotations
 
+from typing import Final
+
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import DISC_LEVELS, LABELS, Structure
 from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.level_score import LevelScore, LevelStatus, Protocol, View, all_excluded
+
+BY_RANK: Final = "rank among the components of the middle slice"
+"""By what the published rule names a level, in words."""
 
 
 def measure_published_levels(
@@ -46,7 +51,12 @@ def measure_published_levels(
             f"got {len(true)} in the reference and {len(found)} in the prediction"
         )
         return all_excluded(
-            Structure.INTERVERTEBRAL_DISC, View.MID_SAGITTAL, Protocol.PAPER, reason=reason, flags=flags
+            Structure.INTERVERTEBRAL_DISC,
+            View.MID_SAGITTAL,
+            Protocol.PAPER,
+            reason=reason,
+            flags=flags,
+            named_by=BY_RANK,
         )
     return [
         LevelScore(
@@ -58,6 +68,7 @@ def measure_published_levels(
             dice=2 * int(np.sum(one & other)) / int(one.sum() + other.sum()),
             flags=flags,
             reason=None,
+            named_by=BY_RANK,
         )
         for level, one, other in zip(DISC_LEVELS, true, found, strict=False)
     ]

@@ -22,6 +22,7 @@ from cspine_assets.domain.evaluation.level_score import LevelScore
 from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
 from cspine_assets.domain.evaluation.morphometry import Morphometry as Measurement
 from cspine_assets.domain.evaluation.pair import PairScratch
+from cspine_assets.domain.evaluation.top_body import StatedTop
 from cspine_assets.domain.tables.base import empty_frame, validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics, Morphometry
 from cspine_assets.domain.volume import Geometry
@@ -60,11 +61,13 @@ class ScoredPair:
         reference: Mask that is taken as true, with the study's labels.
         prediction: Mask that is judged; None stands for a missing prediction.
         case: Whose they are.
+        stated: What a person says the reference's topmost body is, or None.
     """
 
     reference: Path
     prediction: Path | None
     case: ScoredCase
+    stated: StatedTop | None = None
 
 
 class Part(StrEnum):
@@ -95,13 +98,13 @@ def score_pairs(pairs: Sequence[ScoredPair], *, parts: Collection[Part]) -> Metr
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
         TableError: An exam stands twice for one predictor and set.
     """
-    scratch, name, named = PairScratch(), _remembering(), None
+    scratch, name, named = PairScratch(), _remembering(None), None
     exams: list[dict[str, object]] = []
     levels: list[dict[str, object]] = []
     measured: list[dict[str, object]] = []
     for pair in pairs:
         if pair.reference != named:  # the pairs of an exam stand together: one reference is kept, not all
-            name, named = _remembering(), pair.reference
+            name, named = _remembering(pair.stated), pair.reference
         score = score_masks(
             pair.reference,
             pair.prediction,
@@ -135,13 +138,13 @@ def concat_frames(frames: Iterable[MetricFrames]) -> MetricFrames:
     )
 
 
-def _remembering() -> Namer:
+def _remembering(stated: StatedTop | None) -> Namer:
     """Returns a namer for one reference: it names it at the first call, and gives that answer again."""
     answers: list[NamedReference | None] = []
 
     def name(reference: NDArray[np.uint8], geometry: Geometry) -> NamedReference | None:
         if not answers:
-            answers.append(name_reference(reference, geometry))
+            answers.append(name_reference(reference, geometry, stated=stated))
         return answers[0]
 
     return name
@@ -169,6 +172,8 @@ def _level_columns(level: LevelScore) -> dict[str, object]:
         "reason": level.reason,
         "flags": flags_text(level.flags),
         "severity": level.severity.value,
+        "confidence": level.confidence.value if level.confidence else None,
+        "named_by": level.named_by,
     }
 
 
@@ -184,6 +189,8 @@ def _measurement_columns(measured: Measurement) -> dict[str, object]:
         "reason": measured.reason,
         "flags": flags_text(measured.flags),
         "severity": measured.severity.value,
+        "confidence": measured.confidence.value if measured.confidence else None,
+        "named_by": measured.named_by,
     }
 
 

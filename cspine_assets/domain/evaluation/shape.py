@@ -117,14 +117,12 @@ def measure_shape(
             anything then.
         label: Label of the structure in the mask.
     """
-    if not len(piece):
-        return Unmeasured.TOO_SMALL
-    if not has_upper_plate:
+    if len(piece) and not has_upper_plate:
         # the dens overhangs: seen from below it must not count as the plate
         height = piece.points_mm @ upwards
         piece = piece.part(height < percentiles(height, 1, 99)[0] + _BELOW_DENS * np.ptp(height))
-        if not len(piece):
-            return Unmeasured.TOO_SMALL
+    if not len(piece):
+        return Unmeasured.TOO_SMALL
     solid = _Solid(piece, geometry)
     plates = _plates(solid, upwards, has_upper_plate=has_upper_plate)
     if plates is None:

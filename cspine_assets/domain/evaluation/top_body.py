@@ -6,12 +6,13 @@ touches in the frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from cspine_assets.domain.anatomy import VERTEBRAE
-from cspine_assets.domain.evaluation.flags import Flag
+from cspine_assets.domain.evaluation.flags import Flag, Severity, severity_of
 
 
 class Confidence(StrEnum):
@@ -113,6 +114,18 @@ class TopEvidence:
         if self.is_annotated_above:
             return "nothing: something is annotated above the topmost body"
         return f"nothing: field of view ends {self.room_above_mm:.0f} mm above the topmost body, and no dens is drawn"
+
+
+def confidence_of(flags: Iterable[Flag], top: TopEvidence | None) -> Confidence:
+    """Returns how sure the name of one level is.
+
+    Args:
+        flags: What was found about the level.
+        top: What the topmost body's name stands on; None without any body.
+    """
+    if top is None or severity_of(flags) is Severity.NAME_UNSURE:
+        return Confidence.LOW
+    return top.confidence
 
 
 UNKNOWN: Final = "nothing: the reference has no vertebral body"

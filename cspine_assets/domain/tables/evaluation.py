@@ -118,6 +118,13 @@ class LevelMetrics(Table):
         "none, note, or name_unsure: the name of the level, or which voxels bear it, is in doubt",
         isin=("none", "note", "name_unsure"),
     )
+    confidence: Text = column(
+        "How sure the name is: stated by a person, high (two pieces of evidence agree), moderate (one), or low (in "
+        "doubt); missing where the rule knows no doubt",
+        nullable=True,
+        isin=("stated", "high", "moderate", "low"),
+    )
+    named_by: Text = column("By what the topmost body got its name, in words", nullable=True)
 
     class Config:
         """Name and key."""
@@ -160,6 +167,13 @@ class Morphometry(Table):
         "none, note, or name_unsure: the name of the level, or which voxels bear it, is in doubt",
         isin=("none", "note", "name_unsure"),
     )
+    confidence: Text = column(
+        "How sure the name is: stated by a person, high (two pieces of evidence agree), moderate (one), or low (in "
+        "doubt); missing where the rule knows no doubt",
+        nullable=True,
+        isin=("stated", "high", "moderate", "low"),
+    )
+    named_by: Text = column("By what the topmost body got its name, in words", nullable=True)
 
     class Config:
         """Name and key."""
