@@ -15,6 +15,7 @@ from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import markdown_table, told
 from cspine_assets.domain.cohort.strata import exam_strata
 from cspine_assets.domain.evaluation.comparison import model_comparison as compare_models
+from cspine_assets.domain.evaluation.flags import Flag
 from cspine_assets.domain.evaluation.group_comparison import group_comparison as compare_groups
 from cspine_assets.domain.evaluation.group_metrics import group_metrics as describe_groups
 from cspine_assets.domain.evaluation.level_comparison import level_comparison as compare_levels
@@ -257,3 +258,25 @@ def _rows_check(table: type[Table], per_predictor: int, description: str) -> dg.
 exam_rows = _rows_check(ExamMetrics, len(STRUCTURES), "Rows are exams x predictors x structures.")
 measurement_rows = _rows_check(Morphometry, 46, "Rows are exams x predictors x measures of levels.")
 level_rows = _rows_check(LevelMetrics, 32, "Rows are exams x predictors x levels x views and protocols.")
+
+
+@dg.asset_check(
+    asset=asset_key(LevelMetrics),
+    name="levels_named",
+    description="No mask contradicts what was said of its topmost body, and in most exams levels have their names.",
+)
+def levels_named(study: StudyResource) -> dg.AssetCheckResult:
+    """Warns of names that are contradicted, and of levels in doubt in so many exams that tables by level are empty."""
+    frame = study.open().read(LevelMetrics).query("protocol == 'anatomical' and view == '3d'")
+    in_doubt = frame["severity"] == "name_unsure"
+    contradicted = frame.loc[frame["flags"].fillna("").str.contains(Flag.STATED_CONTRADICTED), "exam_id"]
+    whole = frame.assign(in_doubt=in_doubt).groupby("exam_id")["in_doubt"].all() if len(frame) else in_doubt
+    exams, unsure, against = frame["exam_id"].nunique(), int(whole.sum()), contradicted.nunique()
+    how = 'See them with cspine sql "from level_doubts", then say what the topmost body is: cspine levels.'
+    return dg.AssetCheckResult(
+        passed=against == 0 and 2 * unsure <= exams,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{told(unsure, exams, 'exams have no level with a sure name', how)} In {against:,} exams the mask "
+        "contradicts what was said of its topmost body.",
+        metadata={"exams": exams, "exams_without_a_sure_name": unsure, "contradicted_exams": against},
+    )

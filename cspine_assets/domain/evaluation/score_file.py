@@ -38,6 +38,8 @@ LEVEL_COLUMNS: Final = (
     "flags",
     "severity",
     "reason",
+    "confidence",
+    "named_by",
 )
 
 
@@ -93,6 +95,8 @@ def level_rows(scores: Sequence[CaseScore]) -> Rows:
             flags_text(level.flags),
             level.severity.value,
             level.reason,
+            level.confidence.value if level.confidence else None,
+            level.named_by,
         ]
         for score in scores
         for level in score.levels

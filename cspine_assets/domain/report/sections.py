@@ -226,23 +226,46 @@ SECTIONS: Final[tuple[Section, ...]] = (
         """,
     ),
     Section(
+        "names",
+        "By what levels are named",
+        "Exams by how sure the names of their levels are in the reference. Levels in doubt count in no comparison and "
+        "in no median of sizes. To decide one: look at its mask (level_doubts lists them), then say what the topmost "
+        "body is with cspine levels.",
+        """
+        with exams as (
+          select set, exam_id, min(confidence) filter (severity <> 'name_unsure') as confidence,
+                 regexp_replace(any_value(named_by), '[0-9]+ mm ', '') as named_by,
+                 count(distinct level) filter (severity = 'name_unsure') as doubted, count(distinct level) as levels
+          from evaluation.level_metrics
+          where predictor = 'ensemble' and protocol = 'anatomical' and view = '3d' group by set, exam_id
+        )
+        select set, coalesce(confidence, 'low') as confidence, named_by, count(*) as exams,
+               count(*) filter (doubted > 0) as with_a_level_in_doubt,
+               count(*) filter (doubted = levels) as all_in_doubt
+        from exams group by all order by set desc, confidence, exams desc, named_by
+        """,
+    ),
+    Section(
         "morphometry",
         "What the masks are used for",
         "Heights, depths, volumes, disc-height index and C2-C7 Cobb angle in the ensemble's masks against the "
-        "reference, over levels whose name is sure; of C2, whose dens stands where others have an endplate, the volume "
-        "alone. Units are in the measure's name; what could not be measured has its reason in evaluation.morphometry. "
-        "No measure is finer than the grid: in voxels of 2 mm and more few plates have enough of them, and angles are "
-        "mostly noise.",
+        "reference, over levels whose name is sure; unsure counts the others, which are left out. Of C2, whose dens "
+        "stands where others have an endplate, the volume alone. Units are in the measure's name; what could not be "
+        "measured has its reason in evaluation.morphometry. No measure is finer than the grid: in voxels of 2 mm and "
+        "more few plates have enough of them, and angles are mostly noise.",
         """
         select set, measure,
                case when level = 'C2-C7' then 'spine' when contains(level, '/') then 'intervertebral_disc'
                     else 'vertebral_body' end as structure,
-               count(*) as levels, count(difference) as measured_in_both,
-               median(value_reference) filter (difference is not null) as median_reference,
-               round(median(difference), 3) as median_difference,
-               median(abs(difference)) as median_absolute_difference
+               count(*) filter (severity <> 'name_unsure') as levels,
+               count(*) filter (severity = 'name_unsure') as unsure,
+               count(difference) filter (severity <> 'name_unsure') as measured_in_both,
+               median(value_reference) filter (difference is not null and severity <> 'name_unsure')
+                   as median_reference,
+               round(median(difference) filter (severity <> 'name_unsure'), 3) as median_difference,
+               median(abs(difference)) filter (severity <> 'name_unsure') as median_absolute_difference
         from evaluation.morphometry
-        where predictor = 'ensemble' and severity <> 'name_unsure'
+        where predictor = 'ensemble'
               and not (level = 'C2' and measure in ('height_mm', 'depth_mm'))
         group by all order by set desc, measure, structure
         """,

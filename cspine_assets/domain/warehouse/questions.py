@@ -110,6 +110,12 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "A level that is excluded has its reason in evaluation.level_metrics; none is dropped.",
     ),
     Question(
+        "Which exams have levels whose name is in doubt, and why?",
+        "select exam_id, level_count, named_by, flags, reference_path\n"
+        "from level_doubts order by level_count desc, exam_id",
+        "Look at the mask, then say what its topmost body is: cspine levels top=C2, or table=FILE for single exams.",
+    ),
+    Question(
         "On how many exams is the ensemble better than its parts?",
         "select set, predictor_a, structure, count(*) as exams,\n"
         "       count(*) filter (dice_volumetric_difference < 0) as better,\n"

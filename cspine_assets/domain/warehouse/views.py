@@ -267,6 +267,44 @@ GROUP BY ALL
 """
 
 
+class LevelDoubts(Table):
+    """One row per exam with levels whose name is in doubt: why, and by what the topmost body got its name."""
+
+    exam_id: Text = column("Exam: patient, study and series number")
+    patient_id: Text = column("Patient")
+    set: Text = column(_SET)
+    level_count: Integer = column("Bodies and discs in doubt, of 13", unit="levels")
+    named_by: Text = column("By what the topmost body got its name, in words", nullable=True)
+    flags: Text = column("Findings at these levels, joined by a comma", nullable=True)
+    reference_path: Text = column("Reference mask, relative to the home", nullable=True)
+
+    class Config:
+        """Name and key."""
+
+        name = "main.level_doubts"
+        unique = ["exam_id", "set"]
+
+
+_LEVEL_DOUBTS = """
+WITH doubted AS (
+    SELECT exam_id, patient_id, "set", "level", named_by, unnest(string_split(flags, ',')) AS flag
+    FROM evaluation.level_metrics
+    WHERE protocol = 'anatomical' AND severity = 'name_unsure'
+)
+SELECT
+    doubted.exam_id,
+    doubted.patient_id,
+    doubted."set",
+    count(DISTINCT doubted."level") AS level_count,
+    any_value(doubted.named_by) AS named_by,
+    string_agg(DISTINCT doubted.flag, ',' ORDER BY doubted.flag) AS flags,
+    any_value(masks.path) AS reference_path
+FROM doubted
+LEFT JOIN imaging.masks AS masks USING (exam_id)
+GROUP BY doubted.exam_id, doubted.patient_id, doubted."set"
+"""
+
+
 class ModelDeltas(Table):
     """One row per exam, structure and pair of predictors that both scored it: how far they differ on this exam."""
 
@@ -435,6 +473,7 @@ VIEWS = (
     View(DiceByGroup, (ExamMetrics, Exams), _DICE_BY_GROUP),
     View(WorstExams, (ExamMetrics, Exams, Volumes, Masks, ExamPredictions, FoldEnsembles), _WORST_EXAMS),
     View(LevelProfile, (LevelMetrics,), _LEVEL_PROFILE),
+    View(LevelDoubts, (LevelMetrics, Masks), _LEVEL_DOUBTS),
     View(ModelDeltas, (ExamMetrics,), _MODEL_DELTAS),
     View(HistoryTrend, (History,), _HISTORY_TREND),
     View(CohortFlow, (Exams, Volumes, Masks, AnnotationProvenance, Splits, ExamMetrics), _COHORT_FLOW),
