@@ -74,6 +74,7 @@ BENCHMARKS: Final = (
     _benchmark("orchestration", "What a patient costs beside the work itself", 20, 180, 900),
     _benchmark("scoring", "Dice and surface distances of two folders of masks", 15, 180, 500),
     _benchmark("levels", "Names of spinal levels in adversarial scenarios", 5, 90, 450),
+    _benchmark("level_names", "Names of spinal levels on masks as experts draw them", 10, 120, 300),
     _benchmark("statistics", "Bootstrap intervals, rank tests and summaries", 10, 120, 400),
     _benchmark("warehouse", "Publishing and querying the database", 15, 180, 500),
     _benchmark("prediction", "2d, 3d_fullres and their ensemble on a CPU", 30, 420, 800),

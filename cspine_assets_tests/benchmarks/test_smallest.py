@@ -11,6 +11,7 @@ ROWS = {
     "orchestration": 8,
     "scoring": 7,
     "levels": 4,
+    "level_names": 7,
     "statistics": 7,
     "warehouse": 12,
     "prediction": 6,

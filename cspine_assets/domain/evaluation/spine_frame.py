@@ -38,8 +38,9 @@ CROWDED: Final = 0.6
 """Centres of neighbours lie more than a body's height apart, 0.8 of one where both are pressed: nearer than this is
 none of two bodies."""
 
-ROOM_ABOVE: Final = 1.5
-"""The field of view goes on by more than a body and a disc, 1.2 and 0.3 of a usual body for C2: it would be seen."""
+ROOM_ABOVE: Final = 2.0
+"""The field of view goes on by more than C2's body, up to 1.6 usual bodies as people draw it, and a disc: if C2 lay
+above the topmost body, all of its own body would be seen, and somebody had drawn it."""
 
 UPRIGHT: Final = -0.5
 """Towards the feet the axis must fall by at least half its length: beyond 60 degrees no one says what is above."""
