@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cspine_assets.domain.home import Home, HomeSettings
 
 PATIENTS = 18
+TO_C7_EVERY = 8
 MATRIX = 96
 SEED = 20251021
 """The day the data descriptor appeared; any other number makes another cohort."""
@@ -43,6 +44,10 @@ QUESTIONS = {
         "median(dice) as median_dice from evaluation.level_metrics "
         "where predictor = 'ensemble' and set = 'cv' and view = 'mid_sagittal' and protocol = 'anatomical' "
         "group by all order by structure desc, level"
+    ),
+    "In how many exams are names of levels in doubt, and why?": (
+        "select set, flags as why, count(*) as exams, sum(level_count) as levels "
+        "from level_doubts group by all order by set, exams desc"
     ),
 }
 
@@ -104,12 +109,14 @@ def _write_cohort(home: Home, display: StageDisplay, *, patients: int, seed: int
         return
     start = time.perf_counter()
     write_text(record, json.dumps(asked) + "\n")
-    write_cohort(source, CohortSettings(patients=patients, seed=seed, matrix=MATRIX, expert_fraction=0.8))
+    # some masks leave the names of their levels open, so that the demo shows what becomes of them
+    settings = CohortSettings(patients=patients, seed=seed, matrix=MATRIX, expert_fraction=0.8, to_c7_every=TO_C7_EVERY)
+    write_cohort(source, settings)
     display.note_cost(f"synthetic cohort of {patients} patients", time.perf_counter() - start)
 
 
 def _show_results(home: Home, console: Console) -> None:
-    """Prints the Dice of the test exams, three questions with their answers, and what to do next."""
+    """Prints the Dice of the test exams, some questions with their answers, and what to do next."""
     from shlex import quote
 
     from cspine_assets.cli.answers import print_answer

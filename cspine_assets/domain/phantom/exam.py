@@ -13,6 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from cspine_assets.domain.anatomy import DISC_LEVELS, VERTEBRAE
 from cspine_assets.domain.dcm2niix import FinishedRun, run_dcm2niix
 from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.phantom.degradation import model_mask
@@ -24,6 +25,7 @@ from cspine_assets.domain.phantom.picture import draw_picture
 from cspine_assets.domain.phantom.plan import ExamPlan
 from cspine_assets.domain.phantom.scene import Scene, draw_scene, exam_generator
 from cspine_assets.domain.phantom.settings import CohortSettings
+from cspine_assets.domain.phantom.spine import Solid
 from cspine_assets.domain.phantom.tables import ExamFiles, InstanceFacts
 
 
@@ -76,8 +78,16 @@ def write_exams(
 def exam_mask(settings: CohortSettings, exam: ExamPlan, scene: Scene, grid: VoxelGrid) -> Mask:
     """Returns an exam's mask on a grid: exact where an expert drew it, worse where a model did."""
     if exam.patient.has_expert_masks:
-        return mask_solids(scene.spine.solids, grid)
+        return mask_solids(_drawn(settings, exam, scene.spine.solids), grid)
     return model_mask(exam_generator(settings, exam, purpose=7), scene.spine, grid)
+
+
+def _drawn(settings: CohortSettings, exam: ExamPlan, solids: tuple[Solid, ...]) -> tuple[Solid, ...]:
+    """Returns what an expert draws of a spine: all of it, or what lies above T1."""
+    every = settings.to_c7_every
+    if not every or exam.index % every != every // 2:
+        return solids
+    return tuple(solid for solid in solids if solid.level in (*VERTEBRAE[:-1], *DISC_LEVELS[:-1]))
 
 
 def _write_series(

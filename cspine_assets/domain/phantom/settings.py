@@ -28,6 +28,8 @@ class CohortSettings:
         archived: Ship each of the four parts as one zip, as they are downloaded.
         tables_only: Write the part structured alone; sizes and checksums in it are made up.
         defects: Faults to plant, by their names.
+        to_c7_every: The mask of one exam in so many ends at C7 though T1 is seen, so that its levels cannot be named for
+            sure; 0 for none.
     """
 
     patients: int
@@ -40,6 +42,7 @@ class CohortSettings:
     archived: bool = False
     tables_only: bool = False
     defects: tuple[str, ...] = ()
+    to_c7_every: int = 0
 
     def __post_init__(self) -> None:
         """Refuses sizes that give no usable cohort."""
@@ -48,6 +51,7 @@ class CohortSettings:
         _expect(32 <= self.matrix <= 1024, "matrix", "32 to 1024", self.matrix)
         _expect(5 <= self.slices_min <= 64, "slices_min", "5 to 64", self.slices_min)
         _expect(self.slices_min <= self.slices_max <= 64, "slices_max", "slices_min to 64", self.slices_max)
+        _expect(self.to_c7_every >= 0, "to_c7_every", "0 or more", self.to_c7_every)
         _expect(0 <= self.expert_fraction <= 1, "expert_fraction", "0 to 1", self.expert_fraction)
         _expect(0 <= self.two_exam_fraction <= 1, "two_exam_fraction", "0 to 1", self.two_exam_fraction)
         if self.tables_only and self.defects:

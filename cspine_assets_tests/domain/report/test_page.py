@@ -120,6 +120,23 @@ def test_the_median_beside_measured_in_both_is_over_those_measured_in_both(tmp_p
     assert (answer["levels"], answer["measured_in_both"], answer["median_reference"]) == (3, 2, 18.5)
 
 
+def test_where_every_name_is_in_doubt_the_counts_stand_where_the_numbers_would_be(tmp_path):
+    frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
+    same = {"set": "test", "predictor": "ensemble", "severity": "name_unsure", "level": "C4", "confidence": "low"}
+    frames[Morphometry] = row(Morphometry, **same, measure="height_mm", value_reference=18.0)
+    why = "nothing: field of view ends 9 mm above the topmost body"
+    frames[LevelMetrics] = row(LevelMetrics, **same, protocol="anatomical", view="3d", named_by=why, dice=0.8)
+    publish_database(frames, tmp_path / "cspine.duckdb")
+    sections = {section.name: section.statement for section in SECTIONS}
+    sizes = query(tmp_path / "cspine.duckdb", sections["morphometry"]).iloc[0]
+    assert (sizes["levels"], sizes["unsure"], pd.isna(sizes["median_reference"])) == (0, 1, True)
+    names = query(tmp_path / "cspine.duckdb", sections["names"]).iloc[0]
+    assert (names["confidence"], names["exams"], names["all_in_doubt"]) == ("low", 1, 1)
+    assert names["named_by"] == "nothing: field of view ends above the topmost body"
+    doubts = query(tmp_path / "cspine.duckdb", "select named_by, level_count from level_doubts")
+    assert doubts.to_numpy().tolist() == [[why, 1]]
+
+
 def test_a_group_of_fewer_than_five_patients_is_left_out_with_the_one_that_would_tell_it(tmp_path):
     frames = {table: empty_frame(table) for table in all_tables() if table not in (Database, Report)}
     same = {"set_name": "cv", "predictor": "ensemble", "structure": "vertebral_body", "metric": "dice_volumetric"}
