@@ -77,6 +77,9 @@ CONTACT_SHARE: Final = 0.2
 FLAT_HEIGHT: Final = 0.8
 """A disc component higher than this part of a body is no single disc, so its centre tells nothing."""
 
+_FEWEST_WHOLE: Final = 2
+"""Of fewer whole bodies below the topmost none can be held against the others."""
+
 _EDGE: Final = (2.0, 98.0)
 """Percentiles of the voxels' positions taken as upper and lower end: a lone voxel moves neither."""
 
@@ -167,8 +170,17 @@ def _but(bodies: list[Body], others: list[Body]) -> list[Body]:
 
 
 def usual_height(column: list[Body]) -> float:
-    """Returns the median height without the topmost body, whose dens makes it another kind; 1 mm at least."""
-    return max(float(np.median([body.height_mm for body in column[1:] or column])), 1.0)
+    """Returns the median height of whole bodies, 1 mm at least; of an even number the lower one of both in the middle.
+
+    Not of the topmost, whose dens makes it another kind, nor of one that the volume cuts off: with few others, a rim, or
+    two bodies in one, would be half of what is usual.
+    """
+    heights = sorted(body.height_mm for body in _whole_below_top(column) or column[1:] or column)
+    return max(heights[(len(heights) - 1) // 2], 1.0)
+
+
+def _whole_below_top(column: list[Body]) -> list[Body]:
+    return [body for body in column[1:] if not body.piece.is_cut_off]
 
 
 def wide_height(body: Body, height: float) -> float:
@@ -325,8 +337,9 @@ def _shows_dens(column: list[Body], height: float) -> bool:
 
 def _cut_fused(column: list[Body], height: float, *, has_dens: bool) -> list[Body]:
     """Returns the bodies with those that are much too tall cut, and those that may be two flagged."""
-    if len(column) < 3:
-        return column
+    if len(_whole_below_top(column)) < _FEWEST_WHOLE:
+        # one body by itself does not tell whether it is as high as a body
+        return [column[0].with_flag(Flag.ONE_BODY_OR_TWO), *column[1:]]
     result: list[Body] = []
     for position, body in enumerate(column):
         is_top = position == 0
