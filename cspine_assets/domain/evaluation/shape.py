@@ -201,8 +201,9 @@ class _Solid:
         if not len(self.piece):
             none = np.empty((0, 3))
             return _Lines({-1: none, 1: none}, none)
-        start = self.piece.indices.min(axis=0)
-        within = np.ascontiguousarray(self.piece.indices.T) - start[:, None]
+        within = np.ascontiguousarray(self.piece.indices.T)
+        start = within.min(axis=1)
+        within = within - start[:, None]
         solid = np.zeros(within.max(axis=1) + 1, np.bool_)
         solid[tuple(within)] = True
         box = np.moveaxis(solid, axis, 0)
@@ -214,7 +215,9 @@ class _Solid:
             places.insert(axis, end[across])
             beyond = affine[:3, 3] + affine[:3, axis] * side / 2
             faces_mm[side] = (np.array(places).T + start) @ affine[:3, :3].T + beyond
-        is_core = length >= _THIN * np.median(length[across])
+        ordered = np.sort(length[across])
+        median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+        is_core = length >= _THIN * median
         other, another = (within[one] for one in range(3) if one != axis)
         return _Lines(faces_mm, self.piece.points_mm[is_core[other, another]])
 

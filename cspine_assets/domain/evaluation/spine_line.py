@@ -80,9 +80,9 @@ class SpineLine:
         row = np.searchsorted(self.travelled_mm, place, side="right") - 1
         # the last place has no row after it: it is as far along the row before as that is long
         np.minimum(row, len(slopes) - 1, out=row)
-        found = np.take(slopes, row, axis=0)
+        found = np.take(slopes, row, axis=0, mode="clip")
         found *= (place - np.take(self.travelled_mm, row))[:, None]
-        found += np.take(values, row, axis=0)
+        found += np.take(values, row, axis=0, mode="clip")
         return found[:, :3], found[:, 3:]
 
     @cached_property

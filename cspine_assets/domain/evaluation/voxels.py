@@ -108,7 +108,8 @@ def _pieces_of(within: NDArray[np.bool_], start: NDArray[np.int64], geometry: Ge
     flat = np.flatnonzero(within.ravel(order=laid))
     owner = labels.ravel(order=laid)[flat].astype(np.uint16 if count < 2**16 else np.uint32)
     flat = flat[np.argsort(owner, kind="stable")]
-    indices = np.stack(np.unravel_index(flat, within.shape, order=laid), axis=1) + start
+    # a row for each axis in memory: whoever looks at one axis reads it in one piece
+    indices = (np.array(np.unravel_index(flat, within.shape, order=laid)) + start[:, None]).T
     points_mm = indices @ geometry.affine[:3, :3].T + geometry.origin_mm
     vertical = int(np.argmax(np.abs(geometry.direction[2])))
     at_end = (indices[:, vertical] == 0) | (indices[:, vertical] == geometry.shape[vertical] - 1)
