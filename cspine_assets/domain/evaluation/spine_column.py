@@ -172,8 +172,8 @@ def _but(bodies: list[Body], others: list[Body]) -> list[Body]:
 def usual_height(column: list[Body]) -> float:
     """Returns the median height of whole bodies, 1 mm at least; of an even number the lower one of both in the middle.
 
-    Not of the topmost, whose dens makes it another kind, nor of one that the volume cuts off: with few others, a rim, or
-    two bodies in one, would be half of what is usual.
+    Not of the topmost, whose dens makes it another kind, nor of one that the volume cuts off: with few others, a rim or
+    two bodies in one would be half of what is usual.
     """
     heights = sorted(body.height_mm for body in _whole_below_top(column) or column[1:] or column)
     return max(heights[(len(heights) - 1) // 2], 1.0)

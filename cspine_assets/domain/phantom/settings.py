@@ -28,8 +28,8 @@ class CohortSettings:
         archived: Ship each of the four parts as one zip, as they are downloaded.
         tables_only: Write the part structured alone; sizes and checksums in it are made up.
         defects: Faults to plant, by their names.
-        to_c7_every: The mask of one exam in so many ends at C7 though T1 is seen, so that its levels cannot be named for
-            sure; 0 for none.
+        to_c7_every: The mask of one exam in so many ends at C7 though T1 is seen, so that names of its levels are in
+            doubt; 0 for none.
     """
 
     patients: int
