@@ -41,6 +41,9 @@ drawn apart, or the arch of C1, which has no body."""
 DOUBTFUL_TOP: Final = 0.6
 """From ``SMALL_TOP`` to here it is unsure whether it is a body."""
 
+FLAT_TOP: Final = 0.85
+"""A small one on the line that is taller than this part of a body may be a C2 drawn in one slice: it is unsure."""
+
 ARCH_OFFSET: Final = 0.35
 """The arch of C1 lies in front of the dens, its centre at least this many body heights off the line."""
 
@@ -284,7 +287,7 @@ def _without_small_top(column: list[Body], discs_mm: Points) -> list[Body]:
         top, below = column[:2]
         if _count_discs(discs_mm, top.middle_mm, below.middle_mm, height) or len(top.piece) >= DOUBTFUL_TOP * usual:
             break
-        if len(top.piece) >= SMALL_TOP * usual:
+        if len(top.piece) >= SMALL_TOP * usual or top.height_mm > FLAT_TOP * height:
             return [top.with_flag(Flag.ONE_BODY_OR_TWO), *column[1:]]
         column = column[1:]
     return column
