@@ -164,7 +164,7 @@ def build_column(bodies: list[Piece], discs: list[Piece], line: SpineLine) -> Co
     has_dens = _shows_dens(bodies, height)
     left_out = [*_but(sorted_all, kept), *_but(kept, without_arch), *_but(column, bodies)]
     aside = tuple(body.piece for body in left_out)
-    return Column(_cut_fused(bodies, height, has_dens=has_dens), discs_mm, height, has_dens, aside)
+    return Column(_cut_fused(bodies, height), discs_mm, height, has_dens, aside)
 
 
 def _but(bodies: list[Body], others: list[Body]) -> list[Body]:
@@ -338,7 +338,7 @@ def _shows_dens(column: list[Body], height: float) -> bool:
     return float(np.sum(below_tip < quarter)) < DENS_TAPER * float(np.sum(below_tip > top.height_mm - quarter))
 
 
-def _cut_fused(column: list[Body], height: float, *, has_dens: bool) -> list[Body]:
+def _cut_fused(column: list[Body], height: float) -> list[Body]:
     """Returns the bodies with those that are much too tall cut, and those that may be two flagged."""
     if len(_whole_below_top(column)) < _FEWEST_WHOLE:
         # one body by itself does not tell whether it is as high as a body
@@ -346,7 +346,7 @@ def _cut_fused(column: list[Body], height: float, *, has_dens: bool) -> list[Bod
     result: list[Body] = []
     for position, body in enumerate(column):
         is_top = position == 0
-        size = wide_height(body, height) if is_top and has_dens else body.height_mm / height
+        size = wide_height(body, height) if is_top else body.height_mm / height
         if size > (FUSED_C2_BODY if is_top else FUSED_HEIGHT):
             edges = _cuts_of_c2(body, size, height) if is_top else _even_cuts(body, size)
             result.extend(_parts(body, edges, Flag.BODIES_FUSED, is_whole=False))
