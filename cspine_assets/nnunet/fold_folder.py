@@ -7,12 +7,11 @@ How a training is run stands in ``training``.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.anatomy import LABELS, Structure
-from cspine_assets.domain.files import write_text
+from cspine_assets.domain.files import fingerprint_file, write_text
 from cspine_assets.nnunet.environment import NnunetFolders
 from cspine_assets.nnunet.messages import EpochFinished, Frozen
 from cspine_assets.nnunet.profiles import Configuration, Profile
@@ -24,8 +23,8 @@ LATEST_CHECKPOINT: Final = "checkpoint_latest.pth"
 PREVIOUS_CHECKPOINT: Final = "checkpoint_previous.pth"
 """The latest but one, which nnU-Net does not keep: ``save_every`` epochs older, should the latest turn out torn."""
 SUMMARY: Final = Path("validation") / "summary.json"
-REPLACED: Final = ".replaced"
-"""Folder for outdated folds; hidden, because nnU-Net takes every ``fold_*`` for a fold."""
+CASES_FILE: Final = "cspine_cases.json"
+RUN_FILE: Final = "cspine_run.json"
 
 
 class ModelStamp(Frozen):
@@ -34,6 +33,8 @@ class ModelStamp(Frozen):
     Attributes:
         fingerprint: SHA-256 over data, plans, this fold's cases and the recipe. A different one means a
             different model; versions are recorded and do not count.
+        choice: SHA-256 over all of it but this fold's cases: folds of one model share it. None in stamps of earlier
+            releases.
     """
 
     fingerprint: str
@@ -44,6 +45,47 @@ class ModelStamp(Frozen):
     seed: int
     nnunetv2_version: str
     torch_version: str
+    choice: str | None = None
+
+
+class FoldCases(Frozen):
+    """The cases of a trained fold, as they were when its training began.
+
+    Attributes:
+        train: Cases that the model learned from.
+        val: Cases that were held out.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+
+
+class FileMark(Frozen):
+    """A file as it was when it was finished.
+
+    Attributes:
+        size_bytes: Its size.
+        changed_ns: When it was written. While both stay the same, the content is taken to.
+        sha256: Of its content.
+    """
+
+    size_bytes: int
+    changed_ns: int
+    sha256: str
+
+
+class LastRun(Frozen):
+    """How the call went that finished a training.
+
+    Attributes:
+        seconds: Wall time.
+        resumed_from_epoch: Epoch of the checkpoint that it continued from, or None.
+        checkpoint: The final checkpoint.
+    """
+
+    seconds: float
+    resumed_from_epoch: int | None
+    checkpoint: FileMark
 
 
 class TrainingRecord(Frozen):
@@ -68,6 +110,30 @@ def read_record(fold_folder: Path) -> TrainingRecord:
     return TrainingRecord.model_validate_json((fold_folder / RECORD_FILE).read_text(encoding="utf-8"))
 
 
+def read_record_if_any(fold_folder: Path) -> TrainingRecord | None:
+    """How a training went, or None where it has not come to its end."""
+    try:
+        return read_record(fold_folder)
+    except FileNotFoundError:
+        return None
+
+
+def read_cases(fold_folder: Path) -> FoldCases | None:
+    """The cases of a trained fold, or None where an earlier release trained it, which did not keep them."""
+    try:
+        return FoldCases.model_validate_json((fold_folder / CASES_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def read_last_run(fold_folder: Path) -> LastRun | None:
+    """How the call went that finished a training, or None where an earlier release did."""
+    try:
+        return LastRun.model_validate_json((fold_folder / RUN_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
 def read_stamp(fold_folder: Path) -> ModelStamp | None:
     """What a fold folder was trained from, or None where this platform has trained nothing."""
     try:
@@ -82,9 +148,29 @@ def read_validation_dice(fold_folder: Path) -> dict[Structure, float]:
     return {structure: float(mean[str(label)]["Dice"]) for structure, label in LABELS.items()}
 
 
+def mark_of(file: Path) -> FileMark:
+    """What tells a file from a changed one; it is read for it."""
+    found = file.stat()
+    return FileMark(size_bytes=found.st_size, changed_ns=found.st_mtime_ns, sha256=fingerprint_file(file))
+
+
+def is_intact(fold_folder: Path) -> bool:
+    """Whether the final checkpoint is there, and what it was when its training ended, as far as that was kept."""
+    checkpoint = fold_folder / FINAL_CHECKPOINT
+    try:
+        run, found = read_last_run(fold_folder), checkpoint.stat()
+    except FileNotFoundError:
+        return False
+    if run is None:
+        return True
+    if (found.st_size, found.st_mtime_ns) == (run.checkpoint.size_bytes, run.checkpoint.changed_ns):
+        return True
+    return found.st_size == run.checkpoint.size_bytes and fingerprint_file(checkpoint) == run.checkpoint.sha256
+
+
 def is_complete(fold_folder: Path) -> bool:
-    """Whether training and validation of a fold have ended."""
-    return all((fold_folder / name).is_file() for name in (FINAL_CHECKPOINT, SUMMARY, RECORD_FILE))
+    """Whether training and validation of a fold have ended, and its checkpoint is what came of it."""
+    return all((fold_folder / name).is_file() for name in (SUMMARY, RECORD_FILE)) and is_intact(fold_folder)
 
 
 def is_validated(fold_folder: Path, *, probabilities: bool) -> bool:
@@ -101,24 +187,11 @@ def is_up_to_date(fold_folder: Path, stamp: ModelStamp, *, probabilities: bool =
     return is_complete(fold_folder) and is_validated(fold_folder, probabilities=probabilities)
 
 
-def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp, *, probabilities: bool = False) -> bool:
-    """Make the folder ready for this training; True if there is nothing left to train and to validate."""
+def prepare_fold_folder(fold_folder: Path, stamp: ModelStamp, cases: FoldCases | None = None) -> None:
+    """Make a folder aside ready for this training, which goes on there if it was begun before."""
     standing = read_stamp(fold_folder)
-    if standing is not None and standing.fingerprint == stamp.fingerprint:
-        return is_up_to_date(fold_folder, stamp, probabilities=probabilities)
-    if fold_folder.exists():
-        _move_aside(fold_folder)
-    fold_folder.mkdir(parents=True)
-    write_text(fold_folder / STAMP_FILE, stamp.model_dump_json(indent=2) + "\n")
-    return False
-
-
-def _move_aside(fold_folder: Path) -> None:
-    """Keep an outdated model, which may be a week of a GPU; an empty or never finished one is removed."""
-    if not (fold_folder / FINAL_CHECKPOINT).is_file():
-        shutil.rmtree(fold_folder)
-        return
-    attic = fold_folder.parent / REPLACED
-    attic.mkdir(exist_ok=True)
-    number = 1 + sum(1 for _ in attic.glob(f"{fold_folder.name}-*"))
-    fold_folder.rename(attic / f"{fold_folder.name}-{number}")
+    if standing is None:
+        fold_folder.mkdir(parents=True, exist_ok=True)
+        if cases is not None:
+            write_text(fold_folder / CASES_FILE, cases.model_dump_json(indent=1) + "\n")
+        write_text(fold_folder / STAMP_FILE, stamp.model_dump_json(indent=2) + "\n")

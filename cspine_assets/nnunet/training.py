@@ -1,7 +1,8 @@
 """Training one fold of one configuration in a child process, by one caller at a time, with fewer workers when they die.
 
 Change this file when how a training is started, watched or tried again changes.
-The trainer stands in ``children``, what it leaves behind in ``fold_folder``; which folds run at once and on which
+The trainer stands in ``children``, what it leaves behind in ``fold_folder``, how that takes the place of the model in
+force in ``replacement``; which folds run at once and on which
 devices is the caller's business.
 """
 
@@ -18,17 +19,22 @@ from typing import Final, Literal
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.domain.files import fingerprint_text, write_text
 from cspine_assets.nnunet.cpu_training import require_consent
 from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
 from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
+    RUN_FILE,
+    FoldCases,
+    LastRun,
     ModelStamp,
     TrainingRecord,
     is_up_to_date,
+    mark_of,
     model_folder,
     prepare_fold_folder,
+    read_last_run,
     read_record,
     read_stamp,
     read_validation_dice,
@@ -38,10 +44,15 @@ from cspine_assets.nnunet.messages import ChildMessage, EpochFinished, Frozen, N
 from cspine_assets.nnunet.plans import Plans, read_splits
 from cspine_assets.nnunet.process import ChildLostError, Supervision, run_child
 from cspine_assets.nnunet.profiles import Configuration, Profile
+from cspine_assets.nnunet.replacement import (
+    Placement,
+    finished_fold,
+    folders_aside,
+    lock_file,
+    seed_aside,
+    take_place,
+)
 from cspine_assets.nnunet.settings import require_trusted_code
-
-LOCK: Final = ".fold_{}.lock"
-"""Beside the fold's folder, which may be moved away, and hidden for the same reason."""
 
 WORKER_DEATHS: Final = ("background workers are no longer alive", "background worker is 6 feet under")
 """What nnU-Net and its loaders say when one of their processes has been killed."""
@@ -73,14 +84,15 @@ class TrainedFold(Frozen):
 
     Attributes:
         model_folder: ``.../nnUNetTrainer__nnUNetPlans__2d``, as nnU-Net's own commands want it.
-        fold_folder: ``fold_0`` in it.
+        fold_folder: ``fold_0`` in it; one that waits for others stands aside.
+        placement: Whether it is in force, and what took its place in this call.
         epochs: Of the model, in all calls.
         epochs_trained: In this call; 0 when nothing had to be trained.
         resumed_from: The checkpoint that this call continued from, or None.
-        up_to_date: The fold stood there complete, and nothing was started.
+        up_to_date: The fold was complete, in place or aside, and nothing was started.
         validation_dice: Volumetric Dice per structure, mean over the fold's validation cases, from nnU-Net's
             ``summary.json``.
-        seconds: Of this call.
+        last_run: Of the call that finished the training, this one or an earlier one.
         checkpoint_sha256: Of ``checkpoint_final.pth``.
         record: Its epochs and its device.
         augmentation_workers: With which the last child worked.
@@ -90,12 +102,13 @@ class TrainedFold(Frozen):
     fold: int
     model_folder: Path
     fold_folder: Path
+    placement: Placement
     epochs: int
     epochs_trained: int
     resumed_from: ResumedFrom | None
     up_to_date: bool
     validation_dice: dict[Structure, float]
-    seconds: float
+    last_run: LastRun
     checkpoint_sha256: str
     stamp: ModelStamp
     record: TrainingRecord
@@ -125,11 +138,11 @@ def train_fold(
     crew: Crew,
     supervision: Supervision,
 ) -> TrainedFold:
-    """Train, resume or merely confirm one fold, validation included.
+    """Train, resume or merely confirm one fold, validation included; then let it take its place, if that may be.
 
     A complete fold of the same data, plans, cases and recipe is returned at once, and no device is leased for it.
-    One of others is moved to ``.replaced`` and trained from the start. An interrupted one continues from its most
-    advanced readable checkpoint, and so does one whose workers died, with fewer of them.
+    A training works aside: what is in force is not touched before it can be replaced. An interrupted one continues
+    from its most advanced readable checkpoint, and so does one whose workers died, with fewer of them.
 
     Args:
         folders: nnU-Net's folders.
@@ -149,37 +162,82 @@ def train_fold(
     """
     began = time.monotonic()
     stamp = stamp_of(plans, configuration, fold, profile)
-    folder = model_folder(folders, plans.folder.name, configuration, profile)
-    fold_folder = folder / f"fold_{fold}"
-    request = TrainRequest(
-        dataset=plans.folder.name, configuration=configuration, fold=fold, profile=profile, device="cpu"
-    )
-    with held(folder / LOCK.format(fold), f"training of {configuration} fold {fold}") as hold:
-        up_to_date = is_up_to_date(fold_folder, stamp, probabilities=profile.export_validation_probabilities)
+    probabilities = profile.export_validation_probabilities
+    dataset = plans.folder.name
+    folder = model_folder(folders, dataset, configuration, profile)
+    aside = folders_aside(folders, stamp)
+    request = TrainRequest(dataset=dataset, configuration=configuration, fold=fold, profile=profile, device="cpu")
+    lock = lock_file(folders, dataset, configuration, fold)
+    with held(lock, f"training of {configuration} fold {fold}") as hold:
+        finished = finished_fold(folders, folder, stamp, probabilities=probabilities)
+        cases = FoldCases(**read_splits(plans.folder)[fold].model_dump())
+        work = model_folder(aside, dataset, configuration, profile) / f"fold_{fold}"
 
         def begin(asked: TrainRequest, supervision: Supervision) -> None:
-            # first the question: a training that is refused must not move the model before it away
+            # first the question: nothing is begun by a training that is refused
             require_consent(asked, folders, data=plans.fingerprint, supervision=supervision)
-            prepare_fold_folder(fold_folder, stamp)
+            seed_aside(folders, folder, stamp)
+            prepare_fold_folder(work, stamp, cases)
 
-        outcome = None if up_to_date else _trained(request, folders, lease, crew, _telling(hold, supervision), begin)
-        record = read_record(fold_folder)
-        return TrainedFold(
-            configuration=configuration,
-            fold=fold,
-            model_folder=folder,
-            fold_folder=fold_folder,
-            epochs=len(record.epochs),
-            epochs_trained=outcome.epochs_trained if outcome else 0,
-            resumed_from=outcome.resumed_from if outcome else None,
-            up_to_date=up_to_date,
-            validation_dice=read_validation_dice(fold_folder),
-            seconds=time.monotonic() - began,
-            checkpoint_sha256=fingerprint_file(fold_folder / FINAL_CHECKPOINT),
-            stamp=read_stamp(fold_folder) or stamp,
-            record=record,
-            augmentation_workers=crew.augmentation_workers,
+        outcome = None
+        if finished is None:
+            outcome = _trained(request, aside, lease, crew, _telling(hold, supervision), begin)
+            finished = work
+            _note_run(finished, outcome, seconds=time.monotonic() - began)
+        wanted = {number: stamp_of(plans, configuration, number, profile) for number in _fold_numbers(plans)}
+        placement = take_place(folders, folder, wanted, fold=fold, probabilities=probabilities)
+        standing = folder / f"fold_{fold}"
+        trained = trained_fold(standing if placement.in_force else finished, placement, crew)
+        return trained.model_copy(
+            update={
+                "epochs_trained": outcome.epochs_trained if outcome else 0,
+                "resumed_from": outcome.resumed_from if outcome else None,
+                "up_to_date": outcome is None,
+            }
         )
+
+
+def trained_fold(fold_folder: Path, placement: Placement, crew: Crew | None = None) -> TrainedFold:
+    """What a finished training left in its folder, with nothing trained in this call.
+
+    Raises:
+        ModelError: The folder holds no finished training of this platform's.
+    """
+    stamp = read_stamp(fold_folder)
+    if stamp is None or not is_up_to_date(fold_folder, stamp):
+        raise ModelError(f"{fold_folder}: expected a fold that is trained and validated. Call `cspine materialize`.")
+    record = read_record(fold_folder)
+    run = read_last_run(fold_folder)
+    if run is None:
+        run = LastRun(seconds=0, resumed_from_epoch=None, checkpoint=mark_of(fold_folder / FINAL_CHECKPOINT))
+    return TrainedFold(
+        configuration=stamp.configuration,
+        fold=stamp.fold,
+        model_folder=fold_folder.parent,
+        fold_folder=fold_folder,
+        placement=placement,
+        epochs=len(record.epochs),
+        epochs_trained=0,
+        resumed_from=None,
+        up_to_date=True,
+        validation_dice=read_validation_dice(fold_folder),
+        last_run=run,
+        checkpoint_sha256=run.checkpoint.sha256,
+        stamp=stamp,
+        record=record,
+        augmentation_workers=crew.augmentation_workers if crew else None,
+    )
+
+
+def _note_run(fold_folder: Path, outcome: TrainingOutcome, *, seconds: float) -> None:
+    """Keep beside a model how the call went that finished it: its row may be written by another one."""
+    resumed = outcome.epochs - outcome.epochs_trained if outcome.resumed_from else None
+    run = LastRun(seconds=seconds, resumed_from_epoch=resumed, checkpoint=mark_of(fold_folder / FINAL_CHECKPOINT))
+    write_text(fold_folder / RUN_FILE, run.model_dump_json() + "\n")
+
+
+def _fold_numbers(plans: Plans) -> range:
+    return range(len(read_splits(plans.folder)))
 
 
 def _trained(
@@ -257,7 +315,7 @@ def _telling(hold: Hold, supervision: Supervision) -> Callable[[Slot], Supervisi
 
 def running_trainings(folders: NnunetFolders) -> tuple[Holder, ...]:
     """The trainings that are going on in a home, in whichever process, with their device and their epoch."""
-    locks = sorted(folders.results.glob(f"*/*/{LOCK.format('*')}"))
+    locks = sorted(folders.results.glob(lock_file(folders, "*", "*", "*").relative_to(folders.results).as_posix()))
     return tuple(holder for holder in map(read_holder, locks) if holder is not None)
 
 
@@ -278,6 +336,9 @@ def stamp_of(plans: Plans, configuration: Configuration, fold: int, profile: Pro
             profile.training_part(configuration),
             str(profile.seed),
             configuration,
+        ),
+        choice=fingerprint_text(
+            plans.fingerprint, profile.training_part(configuration), str(profile.seed), configuration
         ),
         training_fingerprint=plans.training_fingerprint,
         profile=profile.name,

@@ -20,11 +20,11 @@ from cspine_assets.defs.training import TrainingConfig
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.tables import nnunet as tables
 from cspine_assets.domain.tables.nnunet import TrainedFolds, TrainingLog
-from cspine_assets.nnunet.fold_folder import model_folder
 from cspine_assets.nnunet.holds import held
 from cspine_assets.nnunet.profiles import Configuration
+from cspine_assets.nnunet.replacement import lock_file
 from cspine_assets.nnunet.settings import TrainingSettings, write_settings
-from cspine_assets.nnunet.training import LOCK, running_trainings
+from cspine_assets.nnunet.training import running_trainings
 from cspine_assets_tests.nnunet.breakable import family, left_of
 from cspine_assets_tests.processes import within
 
@@ -122,8 +122,9 @@ def test_a_model_is_not_trained_again_for_a_column(home, instance, changed):
 
 def test_a_second_launch_fails_with_the_name_of_the_first(home, instance):
     study = Study(home, {"num_epochs": 1})
-    folder = model_folder(study.nnunet_folders, "Dataset108_CSpineSeg", Configuration.FLAT, study.profile)
-    with held(folder / LOCK.format(0), "somebody else's training"):
+    with held(
+        lock_file(study.nnunet_folders, "Dataset108_CSpineSeg", Configuration.FLAT, 0), "somebody else's training"
+    ):
         refused = materialize(home, instance, "trained_folds", num_epochs=1)
     assert not refused.success
     failure = next(event for event in refused.all_events if event.is_step_failure)

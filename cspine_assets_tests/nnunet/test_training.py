@@ -13,7 +13,7 @@ from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.evaluation.mask_score import score_masks
 from cspine_assets.nnunet.children.train import most_advanced
-from cspine_assets.nnunet.fold_folder import prepare_fold_folder, read_stamp
+from cspine_assets.nnunet.fold_folder import is_up_to_date
 from cspine_assets_tests.nnunet.breakable import family, left_of
 from cspine_assets_tests.nnunet.tiny import TINY, train
 
@@ -156,33 +156,15 @@ def test_a_complete_fold_is_not_touched(uninterrupted, planned_study):
 def test_an_unvalidated_fold_is_not_complete(copied):
     folder, stamp = copied
     (folder / "validation" / "summary.json").unlink()
-    assert not prepare_fold_folder(folder, stamp)
-    assert (folder / "checkpoint_final.pth").exists()
+    assert not is_up_to_date(folder, stamp)
 
 
 def test_a_fold_without_the_probabilities_that_are_asked_for_is_not_complete(copied):
     folder, stamp = copied
-    assert prepare_fold_folder(folder, stamp)
-    assert not prepare_fold_folder(folder, stamp, probabilities=True)
+    assert is_up_to_date(folder, stamp)
+    assert not is_up_to_date(folder, stamp, probabilities=True)
     (folder / "validation" / "a_case.npz").touch()
-    assert prepare_fold_folder(folder, stamp, probabilities=True)
-
-
-def test_a_complete_fold_of_other_data_is_kept_aside(copied):
-    folder, stamp = copied
-    other = stamp.model_copy(update={"fingerprint": "of other data"})
-    assert not prepare_fold_folder(folder, other)
-    assert [path.name for path in folder.iterdir()] == ["cspine_model.json"]
-    assert read_stamp(folder) == other
-    assert read_stamp(folder.parent / ".replaced" / "fold_0-1") == stamp
-
-
-def test_an_unfinished_fold_of_other_data_is_removed(copied):
-    folder, stamp = copied
-    (folder / "checkpoint_final.pth").unlink()
-    prepare_fold_folder(folder, stamp.model_copy(update={"fingerprint": "of other data"}))
-    assert [path.name for path in folder.parent.iterdir()] == ["fold_0"]
-    assert not (folder / "checkpoint_best.pth").exists()
+    assert is_up_to_date(folder, stamp, probabilities=True)
 
 
 def test_a_fold_beyond_the_splits_is_refused(planned_study, tmp_path):
