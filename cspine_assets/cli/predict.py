@@ -173,19 +173,14 @@ def _as_nifti(scan: Path, folder: Path) -> Path:
 
 def _own(study: Study, anew: Mapping[str, object]) -> Application:
     """Returns the home's own models, as the study applies them."""
-    from cspine_assets.domain.tables.nnunet import FOLDS, PostprocessingChoice
-    from cspine_assets.nnunet import dataset
+    from cspine_assets.defs.in_force import models_in_force
+    from cspine_assets.domain.tables.nnunet import PostprocessingChoice
     from cspine_assets.nnunet.application import Application
     from cspine_assets.nnunet.choosing import chosen_options
-    from cspine_assets.nnunet.prediction import model_of
     from cspine_assets.nnunet.prediction_settings import changed
-    from cspine_assets.nnunet.profiles import Configuration
 
     return Application(
-        [
-            model_of(study.nnunet_folders, str(dataset.ANNOTATED), name, FOLDS, profile=study.profile)
-            for name in Configuration
-        ],
+        models_in_force(study),
         changed(study.prediction_choices, anew).settings(study.profile),
         chosen_options(study.read(PostprocessingChoice)),
         is_demo=study.settings.profile == "demo",

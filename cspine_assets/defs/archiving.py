@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from cspine_assets.defs.in_force import models_in_force
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
@@ -28,7 +29,6 @@ from cspine_assets.nnunet.model_card import (
     readable,
     study_labels,
 )
-from cspine_assets.nnunet.prediction import model_of
 from cspine_assets.nnunet.profiles import Configuration
 
 
@@ -51,10 +51,9 @@ def archive_models(study: Study, destination: Path, *, licence: str) -> Archived
         licence: Of the models, in the words of who exports them.
 
     Raises:
-        ModelError: A fold is not trained.
+        ModelError: A fold is not trained, or not what its row says.
     """
-    folders, profile = study.nnunet_folders, study.profile
-    models = [model_of(folders, str(dataset.ANNOTATED), name, FOLDS, profile=profile) for name in Configuration]
+    models = models_in_force(study)
     cards: list[ModelCard] = []
 
     def card_of(checkpoints: dict[str, str]) -> ModelCard:

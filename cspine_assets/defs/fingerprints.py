@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
+from cspine_assets.defs.row_files import files_stand
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.lake import Stamp, described_columns, fingerprint_groups
 from cspine_assets.domain.tables.base import Table, column_names
@@ -162,12 +163,15 @@ def is_of(stamp: Stamp, described: Described, inputs: str | None) -> bool:
 
 
 def is_current(study: "Study", described: Described, key: str | None, inputs: str) -> bool:
-    """Whether what stands is complete, was made from these inputs, has the described columns and still its files."""
+    """Whether what stands is complete, was made from these inputs, has the described columns and unchanged files."""
     partition = lake_partition(key) if key else None
     stamp = standing_stamp(study, described, key)
     if stamp is None or not stamp.complete or not is_of(stamp, described, inputs):
         return False
+    if stamp.files is not None:
+        return files_stand(study.home, stamp)
     if "path" not in column_names(described.table):
         return True
+    # written by an earlier release
     paths = study.home.lake.read_column(described.table, "path", partition).dropna()
     return all(study.home.absolute(path).exists() for path in paths)

@@ -18,6 +18,7 @@ from cspine_assets.defs.conditions import condition_of, freshness_of
 from cspine_assets.defs.fingerprints import Described, Fingerprints, describe, is_current, standing_stamp
 from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.row_files import named_files
 from cspine_assets.defs.versions import materialization, recorded_already, standing_metadata, version_tags
 from cspine_assets.domain.errors import CSpineError, TableError, unexpected_reason
 from cspine_assets.domain.lake import Stamp
@@ -57,11 +58,32 @@ class RunConfig(dg.Config):
 
 @dataclass(frozen=True)
 class Made:
-    """What an asset's function gives back: the table's rows, what to show, and what to keep beside them."""
+    """What an asset's function gives back.
+
+    Attributes:
+        frame: The table's rows, or those of the partition.
+        metadata: What to show.
+        notes: What to keep beside the rows.
+        others: Other partitions that have become something else together with this one, by their keys.
+    """
 
     frame: pd.DataFrame
     metadata: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    others: Mapping[str, "Made"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an asset's function gives back where what stands stays in force.
+
+    Attributes:
+        reason: Why, for the log.
+        metadata: What to note on the page.
+    """
+
+    reason: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +103,7 @@ class MadePatient:
     failure: str | None = None
 
 
-Make = Callable[[dg.AssetExecutionContext, Study], Made]
+Make = Callable[[dg.AssetExecutionContext, Study], Made | Kept]
 MakePatients = Callable[[dg.AssetExecutionContext, Study, list[str]], Iterator[MadePatient]]
 
 
@@ -111,11 +133,15 @@ def table_asset(
     described = describe(table, deps=deps, version=version, source=source, appended=appended)
 
     def decorate(make: Make) -> dg.AssetsDefinition:
-        def asset(context: dg.AssetExecutionContext, study: StudyResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        # without an annotation: Dagster takes no union of the two results, and data versions of an output are beta
+        def asset(context: dg.AssetExecutionContext, study: StudyResource):  # type: ignore[no-untyped-def]  # noqa: ANN202
             config_of_run = context.op_execution_context.op_config
             opened = study.open({k: v for k, v in config_of_run.items() if k not in RunConfig.model_fields})
             key = context.partition_key if context.has_partition_key else None
-            stamp, metadata = _make_whole(context, opened, described, key, make)
+            recorded = _make_whole(context, opened, described, key, make)
+            if recorded is None:
+                return recorded_already()
+            stamp, metadata = recorded
             return dg.MaterializeResult(
                 metadata={**metadata, **row_counts(described, stamp, opened.home.lake.count(described.table))},
                 data_version=dg.DataVersion(stamp.fingerprint),
@@ -124,6 +150,7 @@ def table_asset(
         definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds),
             config_schema=config.to_config_schema(),
+            dagster_type=dg.Nothing,
             partitions_def=described.partitions_def,
             backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
             pool=pool,
@@ -246,8 +273,12 @@ def column_schema(table: type[Table]) -> dg.TableSchema:
 
 def _make_whole(
     context: dg.AssetExecutionContext, study: Study, described: Described, key: str | None, make: Make
-) -> tuple[Stamp, Mapping[str, Any]]:
-    """Makes a table or one fold of it, unless what stands was made from the same inputs."""
+) -> tuple[Stamp, Mapping[str, Any]] | None:
+    """Makes a table or one fold of it, unless what stands was made from the same inputs.
+
+    Returns:
+        What is to be recorded, or None where what stands stays as it was recorded.
+    """
     partition = lake_partition(key) if key else None
     inputs = Fingerprints(study).inputs(described, key)
     if inputs is None:
@@ -258,15 +289,55 @@ def _make_whole(
         return standing, standing_metadata(context.instance, context.asset_key, key, standing.fingerprint)
     try:
         made = make(context, study)
+        if isinstance(made, Kept):
+            _keep(context, key, standing, made)
+            return None
         if described.appended:
             stamp = study.home.lake.append(described.table, made.frame, inputs=inputs)
         else:
             stamp = study.home.lake.write(
-                described.table, made.frame, partition=partition, inputs=inputs, notes=made.notes
+                described.table,
+                made.frame,
+                partition=partition,
+                inputs=inputs,
+                notes=made.notes,
+                files=named_files(study, described.table, made.frame),
             )
     except CSpineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    for other, of_other in made.others.items():
+        _write_other(context, study, described, other, of_other)
     return stamp, made.metadata
+
+
+def _keep(context: dg.AssetExecutionContext, key: str | None, standing: Stamp | None, kept: Kept) -> None:
+    """Notes on the page why what stands stays in force, and leaves its record as it is.
+
+    Raises:
+        Failure: Nothing stands: there is nothing that could be in force.
+    """
+    context.log.info(kept.reason)
+    if standing is None:
+        raise dg.Failure(f"{kept.reason} No model is recorded yet.", allow_retries=False)
+    context.log_event(dg.AssetObservation(context.asset_key, partition=key, metadata=kept.metadata))
+
+
+def _write_other(context: dg.AssetExecutionContext, study: Study, described: Described, key: str, made: Made) -> None:
+    """Writes and records a partition that has become something else together with the one that was asked for."""
+    inputs = Fingerprints(study).inputs(described, key)
+    if inputs is None or is_current(study, described, key, inputs):
+        return
+    lake = study.home.lake
+    stamp = lake.write(
+        described.table,
+        made.frame,
+        partition=lake_partition(key),
+        inputs=inputs,
+        notes=made.notes,
+        files=named_files(study, described.table, made.frame),
+    )
+    shown = {**made.metadata, **row_counts(described, stamp, lake.count(described.table))}
+    context.log_event(materialization(context.asset_key, key, stamp.fingerprint, shown, version_tags(context)))
 
 
 def row_counts(described: Described, stamp: Stamp, rows: int) -> dict[str, int]:
@@ -308,6 +379,7 @@ def _make_patients(
                     partition=made.patient_id,
                     inputs=str(inputs[made.patient_id]),
                     complete=made.failure is None,
+                    files=named_files(study, described.table, made.frame),
                 )
             except TableError as error:  # rows that do not fit their description are this patient's alone
                 failures[made.patient_id] = str(error)

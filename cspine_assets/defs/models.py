@@ -4,14 +4,18 @@ Add an asset when something is made of finished models. What stands before them 
 they draw in ``prediction``.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pandas as pd
 
 from cspine_assets.defs.archiving import archive_models
 from cspine_assets.defs.io import Made, table_asset
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.row_files import names_files
 from cspine_assets.defs.shown import markdown_table
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.named_files import NamedFile, name_file
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import AnnotationProvenance
 from cspine_assets.domain.tables.evaluation import FoldSummary, SummaryOnTest
@@ -51,6 +55,14 @@ def postprocessing(_context: dg.AssetExecutionContext, study: Study) -> Made:
     brief = frame[frame["structure"] == "macro"]
     shown = brief[["predictor", "option", "mean_dice", "exams_changed", "exams_worse", "chosen", "reason"]]
     return Made(frame, {"profile": study.profile.name, "choice": markdown_table(shown, ".4f")})
+
+
+@names_files(ModelArchive)
+def _files_of_archive(study: Study, frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields the archive and the readable card beside it."""
+    for row in rows_of(frame):
+        yield name_file(study.home.root, study.home.absolute(row.path), sha256=row.sha256)
+        yield name_file(study.home.root, study.home.absolute(row.card))
 
 
 @table_asset(

@@ -4,15 +4,19 @@ Add an asset when nnU-Net makes something that trainings build on. Trainings sta
 in ``cspine_assets.nnunet``.
 """
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pandas as pd
 
 from cspine_assets.defs.children import log_listener, worker_count
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.row_files import names_files
 from cspine_assets.defs.shown import markdown_table
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
+from cspine_assets.domain.named_files import NamedFile, name_file
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes
@@ -89,6 +93,15 @@ def unannotated_dataset(_context: dg.AssetExecutionContext, study: Study) -> Mad
 def _chosen_plans(study: Study, _key: str | None) -> str:
     """Returns what plans depend on that no table tells."""
     return study.profile.planning_part()
+
+
+@names_files(Plans)
+def _files_of_plans(study: Study, _frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields what trainings read of the plans; the preprocessed volumes beside them are gigabytes and not looked at."""
+    folder = study.nnunet_folders.preprocessed / str(dataset.ANNOTATED)
+    standing = plans.read_plans(folder)
+    for file in [] if standing is None else [standing.plans_file, folder / plans.SPLITS_FILE, folder / "dataset.json"]:
+        yield name_file(study.home.root, file)
 
 
 @table_asset(Plans, deps=[RawDataset], version="1", kinds=("nnunet",), source=_chosen_plans)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import dagster as dg
 import pandas as pd
 
+from cspine_assets.defs.in_force import models_in_force
 from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, MadePatient, is_forced, patient_asset, table_asset
 from cspine_assets.defs.leaks import refuse_learned_test, refuse_other_split
@@ -24,7 +25,6 @@ from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Volumes
 from cspine_assets.domain.tables.nnunet import FOLDS, PostprocessingChoice, RawDataset, TrainedFolds
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles, FoldPredictions
-from cspine_assets.nnunet import dataset
 from cspine_assets.nnunet.choosing import chosen_options
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.finished_cases import fingerprint_case, fingerprint_models, is_finished
@@ -37,11 +37,9 @@ from cspine_assets.nnunet.prediction import (
     PredictionCase,
     Predictor,
     mask_path,
-    model_of,
     predict_cases,
 )
 from cspine_assets.nnunet.process import Supervision
-from cspine_assets.nnunet.profiles import Configuration
 
 _PREDICTED_PARTS = ("test", "unannotated")
 EXAMS, CROSS_VALIDATION, AS_PREDICTED = "exams", "cv", "cv_as_predicted"
@@ -172,7 +170,7 @@ class _Work:
             yield message
 
     def _outcomes(self, context: dg.AssetExecutionContext) -> Iterator[CasePredicted | CaseFailed]:
-        models = self._models()
+        models = models_in_force(self.study, self.folds)
         cases = self._cases(models)
         standing = [] if is_forced(context) else [case for case in cases if self._stands(case)]
         for case in standing:
@@ -237,11 +235,6 @@ class _Work:
                     stop=stop,
                 ),
             )
-
-    def _models(self) -> list[Model]:
-        folders, profile = self.study.nnunet_folders, self.study.profile
-        name = str(dataset.ANNOTATED)
-        return [model_of(folders, name, configuration, self.folds, profile=profile) for configuration in Configuration]
 
     def _cases(self, models: list[Model]) -> list[PredictionCase]:
         common = fingerprint_models(models, self.study.prediction_settings, self.postprocessing)

@@ -4,7 +4,7 @@ Add an asset when a training leaves something more behind. What comes before it 
 finished models in ``models``; how a model is trained in ``cspine_assets.nnunet``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,17 +14,21 @@ from pydantic import Field
 
 from cspine_assets.defs.children import augmentation_worker_count, log_listener, log_unused_gpu, worker_count
 from cspine_assets.defs.instance import GPU_POOL
-from cspine_assets.defs.io import Made, RunConfig, table_asset
+from cspine_assets.defs.io import Kept, Made, RunConfig, table_asset
+from cspine_assets.defs.partitions import trainings
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.row_files import names_files
 from cspine_assets.defs.shown import inline_picture
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_text
+from cspine_assets.domain.named_files import NamedFile, name_file
 from cspine_assets.domain.report.curves import TrainingCurve, curve_png
+from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.nnunet import Plans, TrainedFolds, TrainingLog
 from cspine_assets.nnunet import dataset, plans, training
 from cspine_assets.nnunet.devices import leased_slot
-from cspine_assets.nnunet.fold_folder import read_record, read_stamp
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, MODEL_FILES, read_record, read_stamp
 from cspine_assets.nnunet.gpus import report_gpus
 from cspine_assets.nnunet.messages import EpochFinished
 from cspine_assets.nnunet.process import Supervision
@@ -56,6 +60,16 @@ def _chosen_training(study: Study, key: str | None) -> str:
     return fingerprint_text(study.profile.training_part(configuration), str(study.profile.seed))
 
 
+@names_files(TrainedFolds)
+def _files_of_models(study: Study, frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields what a fold needs to predict: its checkpoint, and what all folds of its model share."""
+    root = study.home.root
+    for row in rows_of(frame):
+        folder = study.home.absolute(row.path)
+        yield name_file(root, folder / FINAL_CHECKPOINT, sha256=row.checkpoint_sha256)
+        yield from (name_file(root, folder.parent / name) for name in MODEL_FILES)
+
+
 @table_asset(
     TrainedFolds,
     deps=[Plans],
@@ -65,23 +79,50 @@ def _chosen_training(study: Study, key: str | None) -> str:
     source=_chosen_training,
     config=TrainingConfig,
 )
-def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
+def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made | Kept:
     """One model, trained by nnU-Net in a child process on a leased device; an interrupted one is resumed.
 
-    Only one run at a time trains a model; a second one is refused with the name of the first.
+    Only one run at a time trains a model; a second one is refused with the name of the first. Where all folds of a
+    configuration stand, those of another choice wait aside until all of them are finished, and replace them together;
+    until then the rows and all that is made from them go on with the models in force.
     """
     configuration, fold = _model(context)
     model = _train(context, study, configuration, fold)
+    placement = model.placement
+    if not placement.in_force:
+        return _waiting(model)
+    others = {
+        _key(configuration, number): _made(study, training.trained_fold(model.model_folder / f"fold_{number}"))
+        for number in placement.placed
+        if number != fold
+    }
+    made = _made(study, model)
+    return Made(made.frame, {**made.metadata, "epochs_trained_now": model.epochs_trained}, others=others)
+
+
+def _waiting(model: training.TrainedFold) -> Kept:
+    """Returns what is told of a fold that is finished and waits for the others of its choice."""
+    folds = ", ".join(str(fold) for fold in model.placement.waits_for)
+    reason = (
+        f"{model.configuration} fold {model.fold} is trained and waits aside for fold {folds} of the same choice; "
+        "until then the models in force stay."
+    )
+    told = {"waits_aside": reason, "waits_for_folds": folds, "epochs_aside": model.epochs}
+    return Kept(reason, {**told, "checkpoint_sha256_aside": model.checkpoint_sha256})
+
+
+def _made(study: Study, model: training.TrainedFold) -> Made:
+    """Returns the row of a fold in force, and what the page shows of it."""
     dice = model.validation_dice
     split = study.read(Plans)["split_sha256"].iloc[0]
     row = {
-        "configuration": configuration.value,
-        "fold": fold,
-        "profile": study.profile.name,
+        "configuration": model.configuration.value,
+        "fold": model.fold,
+        "profile": model.stamp.profile,
         "path": study.home.relative(model.fold_folder),
         "epochs": model.epochs,
-        "resumed_from_epoch": model.epochs - model.epochs_trained if model.resumed_from else None,
-        "seconds": model.seconds,
+        "resumed_from_epoch": model.last_run.resumed_from_epoch,
+        "seconds": model.last_run.seconds,
         "validation_dice_vertebral_body": dice.get(Structure.VERTEBRAL_BODY),
         "validation_dice_intervertebral_disc": dice.get(Structure.INTERVERTEBRAL_DISC),
         "device": model.record.device,
@@ -90,16 +131,21 @@ def trained_folds(context: dg.AssetExecutionContext, study: Study) -> Made:
         "data_fingerprint": model.stamp.fingerprint,
     }
     shown = {
-        "profile": study.profile.name,
+        "profile": model.stamp.profile,
         "epochs": model.epochs,
-        "epochs_trained_now": model.epochs_trained,
         "device": model.record.device,
         "gpus": report_gpus().sentence,
         "split_sha256": split,
-        "curve": dg.MetadataValue.md(_curve(model.record.epochs, title=f"{configuration}, fold {fold}")),
+        "curve": dg.MetadataValue.md(_curve(model.record.epochs, title=f"{model.configuration}, fold {model.fold}")),
         **{f"validation_dice_{structure}": value for structure, value in dice.items()},
     }
     return Made(pd.DataFrame([row]), shown)
+
+
+def _key(configuration: Configuration, fold: int) -> str:
+    """Returns the partition key of a model."""
+    wanted = {"configuration": configuration.value, "fold": str(fold)}
+    return next(key for key in trainings.get_partition_keys() if key.keys_by_dimension == wanted)
 
 
 def _train(

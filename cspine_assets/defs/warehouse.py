@@ -6,11 +6,14 @@ Add an asset when something new is published. What a table holds is decided wher
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 
 from cspine_assets.defs.io import Made, asset_key, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
+from cspine_assets.defs.row_files import names_files
 from cspine_assets.defs.shown import markdown_table
+from cspine_assets.domain.named_files import NamedFile, name_file
 from cspine_assets.domain.report.page import write_report
 from cspine_assets.domain.tables.base import Table, rows_of
 from cspine_assets.domain.tables.catalog import all_tables
@@ -81,6 +84,12 @@ def keys_hold(study: StudyResource) -> dg.AssetCheckResult:
         or "All keys are found.",
         metadata={"tables_with_broken_keys": len(broken)},
     )
+
+
+@names_files(Report)
+def _file_of_report(study: Study, _frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields the page."""
+    yield name_file(study.home.root, study.home.report / "study.html")
 
 
 @table_asset(Report, deps=[Database], version="7", kinds=("html", "matplotlib"))

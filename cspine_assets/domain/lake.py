@@ -28,6 +28,7 @@ from pyarrow.dataset import dataset
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.gathered import file_state, read_gathered
+from cspine_assets.domain.named_files import NamedFile, as_text, from_text
 from cspine_assets.domain.tables.base import TEXT, Table, arrow_schema, empty_frame, validate
 
 WHOLE = "all"
@@ -37,6 +38,7 @@ _FINGERPRINT = b"cspine.fingerprint"
 _INPUTS = b"cspine.inputs"
 _COMPLETE = b"cspine.complete"
 _NOTES = b"cspine.notes"
+_FILES = b"cspine.files"
 _ROWS_PER_GROUP = 100_000
 """Rows that are held twice, as pandas' and as Arrow's, while a table is written."""
 
@@ -67,6 +69,8 @@ class Stamp:
         rows: Number of rows.
         complete: Whether everything that should be there is; a partition with a failed exam is not complete.
         columns: Fingerprint of the stored columns: names, types and whether a value may be missing, in any order.
+        files: Files that the rows name, as they were when the rows were written; None where that was not kept. No part
+            of the fingerprint.
     """
 
     fingerprint: str
@@ -74,6 +78,7 @@ class Stamp:
     rows: int
     complete: bool
     columns: str
+    files: tuple[NamedFile, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class Lake:
         inputs: str = "",
         complete: bool = True,
         notes: str = "",
+        files: Iterable[NamedFile] | None = None,
     ) -> Stamp:
         """Validates a table and writes it, whole or not at all.
 
@@ -123,13 +129,15 @@ class Lake:
             inputs: Fingerprint of all that went into these rows.
             complete: False where something is missing and the rows say why.
             notes: What else to keep beside the rows, such as what was left out; a part of the fingerprint.
+            files: Files that the rows name, where there are any.
 
         Raises:
             TableError: The frame does not fit the description.
         """
         checked = validate(table, frame)
         content = fingerprint_content(checked, notes)
-        stamp = Stamp(content, inputs, len(checked), complete, described_columns(table))
+        named = None if files is None else tuple(files)
+        stamp = Stamp(content, inputs, len(checked), complete, described_columns(table), named)
         schema = stored_schema(table, stamp)
         if notes:
             schema = schema.with_metadata({**(schema.metadata or {}), _NOTES: notes.encode()})
@@ -243,6 +251,7 @@ def _read_stamp(path: Path) -> Stamp:
         rows=footer.num_rows,
         complete=metadata.get(_COMPLETE) == b"True",
         columns=_fingerprint_columns(footer.schema),
+        files=from_text(metadata[_FILES].decode()) if _FILES in metadata else None,
     )
 
 
@@ -330,6 +339,7 @@ def stored_schema(table: type[Table], stamp: Stamp) -> pa.Schema:
         _FINGERPRINT: stamp.fingerprint.encode(),
         _INPUTS: stamp.inputs.encode(),
         _COMPLETE: str(stamp.complete).encode(),
+        **({} if stamp.files is None else {_FILES: as_text(stamp.files).encode()}),
     }
     return schema.with_metadata({**(schema.metadata or {}), **stamped})
 

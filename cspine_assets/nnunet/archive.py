@@ -15,11 +15,10 @@ from typing import Final
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, written_aside
-from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, SUMMARY
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, MODEL_FILES, SUMMARY
 from cspine_assets.nnunet.model_card import CARD_FILE, READABLE_CARD_FILE, ModelCard, readable
 from cspine_assets.nnunet.prediction import Model
 
-MODEL_FILES: Final = ("plans.json", "dataset_fingerprint.json", "dataset.json")
 PROGRESS: Final = "progress.png"
 
 _LEVEL = 1

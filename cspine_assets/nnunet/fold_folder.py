@@ -23,6 +23,9 @@ LATEST_CHECKPOINT: Final = "checkpoint_latest.pth"
 PREVIOUS_CHECKPOINT: Final = "checkpoint_previous.pth"
 """The latest but one, which nnU-Net does not keep: ``save_every`` epochs older, should the latest turn out torn."""
 SUMMARY: Final = Path("validation") / "summary.json"
+MODEL_FILES: Final = ("plans.json", "dataset_fingerprint.json", "dataset.json")
+"""Beside the folds, which share them; every fold keeps them in a folder of its own too, as it needs them."""
+OWN_MODEL_FILES: Final = "cspine_model_files"
 CASES_FILE: Final = "cspine_cases.json"
 RUN_FILE: Final = "cspine_run.json"
 

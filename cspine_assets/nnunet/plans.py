@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.domain.files import fingerprint_text, fresh_folder_beside, write_text
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text, fresh_folder_beside, write_text
 from cspine_assets.nnunet.dataset import DatasetName, read_training_fingerprint
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
 from cspine_assets.nnunet.messages import Frozen
@@ -69,6 +69,7 @@ class Plans(Frozen):
         dataset_fingerprint: SHA-256 of nnU-Net's own ``dataset_fingerprint.json``.
         fingerprint: SHA-256 over everything a model inherits from here, folds excepted.
         changed: Whether planning had to run.
+        plans_sha256: Of the plans file as it was made; None where an earlier release made it.
     """
 
     folder: Path
@@ -79,6 +80,14 @@ class Plans(Frozen):
     fingerprint: str
     changed: bool
     plans_identifier: str = PLANS
+    plans_sha256: str | None = None
+
+    @property
+    def stand(self) -> bool:
+        """Whether the plans file is there, and is what was planned."""
+        if self.plans_sha256 is None or not self.plans_file.exists():
+            return self.plans_file.exists()
+        return fingerprint_file(self.plans_file) == self.plans_sha256
 
 
 class PlanningResult(Frozen):
@@ -112,7 +121,7 @@ def plan_and_preprocess(
     wanted = fingerprint_text(training_fingerprint, profile.planning_part())
     folder = folders.preprocessed / str(dataset)
     standing = read_plans(folder)
-    if standing is not None and standing.fingerprint == wanted:
+    if standing is not None and standing.fingerprint == wanted and standing.stand:
         _write_splits(folder, splits)
         return standing
     folders.preprocessed.mkdir(parents=True, exist_ok=True)
@@ -145,6 +154,7 @@ def plan_and_preprocess(
             dataset_fingerprint=result.dataset_fingerprint,
             fingerprint=wanted,
             changed=True,
+            plans_sha256=fingerprint_file(aside / f"{profile.plans_identifier}.json"),
         )
         stamp = plans.model_dump_json(indent=2, exclude={"folder", "plans_file", "changed"})
         write_text(aside / STAMP_FILE, stamp + "\n")

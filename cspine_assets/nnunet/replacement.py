@@ -7,6 +7,7 @@ Change this file when it changes what takes a place, and when. How a fold is tra
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -22,6 +23,8 @@ from cspine_assets.domain.files import fingerprint_file, fresh_folder_beside, wr
 from cspine_assets.nnunet.environment import NnunetFolders
 from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
+    MODEL_FILES,
+    OWN_MODEL_FILES,
     SUMMARY,
     ModelStamp,
     is_complete,
@@ -57,6 +60,10 @@ class Placement:
     in_force: bool
     placed: tuple[int, ...] = ()
     waits_for: tuple[int, ...] = ()
+
+
+STANDS: Final = Placement(in_force=True)
+"""Of a fold that stands in its place already."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,9 @@ def take_place(
         moved = {number: folder for number, folder in sources.items() if folder.parent != model_folder}
         if moved:
             _put(folders, model_folder, moved)
+        for folder in sources.values():
+            if folder.parent == model_folder:  # lost, or changed by others
+                _link_files(_shared_files(folder), model_folder)
         _remove_doubles(folders, model_folder, sources)
         if moved or not missing:
             _remove_abandoned(folders, configuration, wanted)
@@ -205,7 +215,7 @@ def _put(folders: NnunetFolders, model_folder: Path, moved: Mapping[int, Path]) 
             _link_tree(model_folder, fresh, without=replaced)
         for number, source in sorted(moved.items()):
             _link_fold(source, fresh / f"fold_{number}", place=model_folder / f"fold_{number}")
-            _link_files(_descriptions(source), fresh)
+            _link_files(_shared_files(source), fresh)
 
 
 def _remove_doubles(folders: NnunetFolders, model_folder: Path, sources: Mapping[int, Path]) -> None:
@@ -235,13 +245,15 @@ def _keep_aside(folders: NnunetFolders, place: Path, *, instead: Path) -> None:
     if aside.exists():
         shutil.rmtree(aside)
     _link_fold(place, aside, place=aside)
-    _link_files(_descriptions(place), aside.parent)
+    _link_files(_shared_files(place), aside.parent)
 
 
-def _descriptions(fold_folder: Path) -> list[Path]:
+def _shared_files(fold_folder: Path) -> list[Path]:
     """nnU-Net's files that all folds of a model share: plans, dataset and its fingerprint."""
-    folder = fold_folder.parent.parent if fold_folder.parent.name == REPLACED else fold_folder.parent
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    beside = fold_folder.parent.parent if fold_folder.parent.name == REPLACED else fold_folder.parent
+    own = fold_folder / OWN_MODEL_FILES
+    folder = own if own.is_dir() else beside
+    return [folder / name for name in MODEL_FILES if (folder / name).is_file()]
 
 
 def _remove_abandoned(folders: NnunetFolders, configuration: Configuration, wanted: Mapping[int, ModelStamp]) -> None:
@@ -290,9 +302,13 @@ def _link_fold(source: Path, destination: Path, *, place: Path) -> None:
 
 
 def _link_files(files: list[Path], folder: Path) -> None:
+    """Let files stand in a folder too; one that holds the same already stays as it is."""
     for file in files:
-        (folder / file.name).unlink(missing_ok=True)
-        _link(str(file), str(folder / file.name))
+        place = folder / file.name
+        if place.is_file() and filecmp.cmp(file, place, shallow=False):
+            continue
+        place.unlink(missing_ok=True)
+        _link(str(file), str(place))
 
 
 def _link(source: str, destination: str) -> None:

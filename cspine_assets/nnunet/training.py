@@ -8,6 +8,7 @@ devices is the caller's business.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -25,6 +26,8 @@ from cspine_assets.nnunet.devices import Device, Slot
 from cspine_assets.nnunet.environment import NnunetFolders, child_environment
 from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
+    MODEL_FILES,
+    OWN_MODEL_FILES,
     RUN_FILE,
     FoldCases,
     LastRun,
@@ -45,6 +48,7 @@ from cspine_assets.nnunet.plans import Plans, read_splits
 from cspine_assets.nnunet.process import ChildLostError, Supervision, run_child
 from cspine_assets.nnunet.profiles import Configuration, Profile
 from cspine_assets.nnunet.replacement import (
+    STANDS,
     Placement,
     finished_fold,
     folders_aside,
@@ -197,7 +201,7 @@ def train_fold(
         )
 
 
-def trained_fold(fold_folder: Path, placement: Placement, crew: Crew | None = None) -> TrainedFold:
+def trained_fold(fold_folder: Path, placement: Placement = STANDS, crew: Crew | None = None) -> TrainedFold:
     """What a finished training left in its folder, with nothing trained in this call.
 
     Raises:
@@ -232,6 +236,10 @@ def trained_fold(fold_folder: Path, placement: Placement, crew: Crew | None = No
 def _note_run(fold_folder: Path, outcome: TrainingOutcome, *, seconds: float) -> None:
     """Keep beside a model how the call went that finished it: its row may be written by another one."""
     resumed = outcome.epochs - outcome.epochs_trained if outcome.resumed_from else None
+    spare = fold_folder / OWN_MODEL_FILES
+    spare.mkdir(exist_ok=True)
+    for name in MODEL_FILES:
+        shutil.copy2(fold_folder.parent / name, spare / name)
     run = LastRun(seconds=seconds, resumed_from_epoch=resumed, checkpoint=mark_of(fold_folder / FINAL_CHECKPOINT))
     write_text(fold_folder / RUN_FILE, run.model_dump_json() + "\n")
 

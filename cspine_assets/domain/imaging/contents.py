@@ -17,6 +17,8 @@ from cspine_assets.domain.files import fingerprint_stream
 
 _LINE = re.compile(r"(?P<size>\d+)\t(?P<changed>\d+)\t(?P<sha256>[0-9a-f]{64})\t(?P<location>.+)")
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -53,11 +55,21 @@ class ContentMemory:
             state: The file as it is now.
             opened: Opens it; what that raises is raised here.
         """
+
+        def read() -> str:
+            with opened() as stream:
+                return fingerprint_stream(stream)
+
+        return self.remembered(state, read)
+
+    def remembered(self, state: FileState, read: Callable[[], str]) -> str:
+        """Returns the SHA-256 of a file's content, by whatever way of reading it; one that is none is not kept."""
         known = self._known.get(state)
         if known is None:
-            with opened() as stream:
-                known = self._known[state] = fingerprint_stream(stream)
-            self._add(state, known)
+            known = read()
+            if _SHA256.fullmatch(known):
+                self._known[state] = known
+                self._add(state, known)
         return known
 
     @cached_property

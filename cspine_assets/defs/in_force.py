@@ -1,0 +1,71 @@
+"""The models in force: those that ``nnunet.trained_folds`` names, whatever is being trained meanwhile.
+
+Add here what has to be known of them before they are used. What takes their place, and when, is said by
+``nnunet.replacement``; whether they may predict an exam, by ``leaks``.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from cspine_assets.defs.resources import Study
+from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.tables.base import rows_of
+from cspine_assets.domain.tables.nnunet import FOLDS, TrainedFolds
+from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, is_intact, read_last_run, read_stamp
+from cspine_assets.nnunet.prediction import Model
+from cspine_assets.nnunet.profiles import Configuration
+
+_REMEDY = "Call `cspine materialize`, which trains what is missing."
+
+
+def models_in_force(study: Study, folds: Collection[int] = FOLDS) -> list[Model]:
+    """Returns the models in force, a configuration each, with these folds.
+
+    Raises:
+        ModelError: A fold is not trained, its files are gone or changed, or folds are of different trainings.
+    """
+    return [_model(study, configuration, folds) for configuration in Configuration]
+
+
+def rows_in_force(study: Study, folds: Collection[int] = FOLDS) -> pd.DataFrame:
+    """Returns the rows of ``nnunet.trained_folds`` of some folds of every configuration."""
+    return study.read(TrainedFolds, [f"{configuration}-{fold}" for configuration in Configuration for fold in folds])
+
+
+def _model(study: Study, configuration: Configuration, folds: Collection[int]) -> Model:
+    rows = rows_in_force(study, folds).query("configuration == @name", local_dict={"name": configuration.value})
+    missing = sorted(set(folds) - set(rows["fold"]))
+    if missing or not folds:
+        raise ModelError(
+            f"{configuration}: expected trained folds {sorted(folds)}, missing in nnunet.trained_folds are {missing}. "
+            f"{_REMEDY}"
+        )
+    places = {int(row.fold): study.home.absolute(row.path) for row in rows_of(rows)}
+    for row in rows_of(rows):
+        _require_as_recorded(places[int(row.fold)], row.checkpoint_sha256)
+    stamps = [read_stamp(place) for place in places.values()]
+    choices = {stamp.choice for stamp in stamps if stamp is not None and stamp.choice is not None}
+    folders = {place.parent for place in places.values()}
+    if len(folders) > 1 or len(choices) > 1:
+        raise ModelError(
+            f"{configuration}: expected folds of one training, got those of {max(len(folders), len(choices))}: "
+            f"{', '.join(sorted(str(folder) for folder in folders))}. {_REMEDY}"
+        )
+    return Model(configuration=configuration, model_folder=folders.pop(), folds=tuple(sorted(folds)))
+
+
+def _require_as_recorded(place: Path, checkpoint_sha256: str) -> None:
+    """Refuses a model whose checkpoint is gone, or is another one than its row names.
+
+    Raises:
+        ModelError: It is.
+    """
+    run = read_last_run(place)
+    if not is_intact(place) or (run is not None and run.checkpoint.sha256 != checkpoint_sha256):
+        found = "another one" if (place / FINAL_CHECKPOINT).exists() else "none"
+        raise ModelError(
+            f"{place / FINAL_CHECKPOINT}: expected the checkpoint that nnunet.trained_folds names, "
+            f"{checkpoint_sha256[:12]}, got {found}. {_REMEDY}"
+        )
