@@ -197,6 +197,7 @@ def exam_rows(exams: int, *, scored_set: str = "cv") -> pd.DataFrame:
                         "structure": structure.value,
                         "profile": "full",
                         "split_sha256": "s",
+                        "model_sha256": "m",
                         "annotation_provenance": "expert",
                         "status": "ok",
                         "dice_volumetric": dice,
@@ -251,7 +252,7 @@ def level_rows(work: Work) -> pd.DataFrame:
                     ]
     columns = ["exam_id", "set", "predictor", "structure", "level", "view", "protocol"]
     rows = pd.DataFrame(frames, columns=columns).assign(
-        profile="full", split_sha256="s", annotation_provenance="expert", severity="none"
+        profile="full", split_sha256="s", model_sha256="m", annotation_provenance="expert", severity="none"
     )
     dice = rng.beta(12, 1, len(rows))
     return rows.assign(dice=np.where(rng.random(len(rows)) < 0.05, np.nan, dice))

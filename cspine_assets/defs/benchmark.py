@@ -14,7 +14,7 @@ from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import inline_table, joined, told
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.evaluation.comparison import model_comparison
-from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, read_card, refusal_of_mask
+from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, masks_sha256, read_card, refusal_of_mask
 from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
@@ -93,6 +93,7 @@ def external_predictions(context: dg.AssetExecutionContext, study: Study) -> Mad
             }
         )
     frame = pd.DataFrame(rows, columns=list(empty_frame(ExternalPredictions).columns))
+    frame["model_sha256"] = masks_sha256(frame)
     counts = frame["status"].value_counts().to_dict()
     shown = {f"{status}_masks": int(counts.get(status, 0)) for status in ("ok", "missing", "refused")}
     return Made(frame, {**shown, "unknown_files": len(found.unknown)})
@@ -129,6 +130,7 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
                 profile=row.profile,
                 split_sha256=row.split_sha256,
                 annotation_provenance=row.annotation_provenance,
+                model_sha256=row.model_sha256,
             ),
         )
         for row in rows_of(pairs)

@@ -104,6 +104,7 @@ def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what
             profile=row.profile,
             split_sha256=row.split_sha256,
             annotation_provenance=row.provenance,
+            model_sha256=row.model_sha256,
         ),
     )
 

@@ -13,18 +13,19 @@ import dagster as dg
 import pandas as pd
 
 from cspine_assets.defs.fingerprints import described_tables
+from cspine_assets.defs.in_force import models_sha256
 from cspine_assets.defs.io import BEGAN_TAG, EVALUATION_TAG, Made, asset_key, is_forced, table_asset
 from cspine_assets.defs.resources import Study, StudyResource
 from cspine_assets.defs.shown import inline_table, joined
 from cspine_assets.domain.evaluation.drops import Drop, find_drops
+from cspine_assets.domain.evaluation.external import masks_sha256
 from cspine_assets.domain.evaluation.history import Evaluation, Ingredients, history_rows
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.benchmark import ExternalMetrics, ExternalPredictions, History
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 from cspine_assets.domain.tables.imaging import Masks
-from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, TrainedFolds
-from cspine_assets.domain.tables.prediction import PREDICTORS
+from cspine_assets.domain.tables.nnunet import TrainedFolds
 
 MOST_DROPS = 20
 _SOFTWARE = ("cspine-assets", "dagster", "nnunetv2", "numpy", "pandas", "scipy", "torch")
@@ -47,19 +48,12 @@ def history(context: dg.AssetExecutionContext, study: Study) -> Made:
 
 def _ingredients(study: Study, metrics: pd.DataFrame) -> Ingredients:
     """Returns the fingerprints of models and data behind metrics."""
-    trained = study.read(TrainedFolds)
-    checkpoints = {name: own["checkpoint_sha256"].tolist() for name, own in trained.groupby("configuration")}
-    every = [sum_ for name in CONFIGURATIONS for sum_ in checkpoints.get(name, [])]
-    models = {name: fingerprint_text(*sorted(checkpoints.get(name, every))) for name in PREDICTORS}
-    masks = study.read(ExternalPredictions).dropna(subset=["sha256"]).sort_values("exam_id")
-    external = {
-        str(name): fingerprint_text(*own["exam_id"], *own["sha256"]) for name, own in masks.groupby("predictor")
-    }
+    external = {str(name): masks_sha256(own) for name, own in study.read(ExternalPredictions).groupby("predictor")}
     nothing = {str(name): fingerprint_text() for name in metrics["predictor"].unique()}
     volumes, references = study.usable_volumes(), study.read(Masks).query("status == 'ok'")
     data = volumes.merge(references, on="exam_id", suffixes=("", "_mask"))
     return Ingredients(
-        model_sha256={**nothing, **models, **external},
+        model_sha256={**nothing, **models_sha256(study), **external},
         data_sha256={row.exam_id: fingerprint_text(row.sha256, row.sha256_mask) for row in rows_of(data)},
     )
 

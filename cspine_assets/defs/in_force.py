@@ -11,10 +11,12 @@ import pandas as pd
 
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.errors import ModelError
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import rows_of
 from cspine_assets.domain.tables.nnunet import FOLDS, TrainedFolds
+from cspine_assets.domain.tables.prediction import PREDICTORS
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT, is_intact, read_last_run, read_stamp
-from cspine_assets.nnunet.prediction import Model
+from cspine_assets.nnunet.prediction import Model, Predictor
 from cspine_assets.nnunet.profiles import Configuration
 
 _REMEDY = "Call `cspine materialize`, which trains what is missing."
@@ -32,6 +34,21 @@ def models_in_force(study: Study, folds: Collection[int] = FOLDS) -> list[Model]
 def rows_in_force(study: Study, folds: Collection[int] = FOLDS) -> pd.DataFrame:
     """Returns the rows of ``nnunet.trained_folds`` of some folds of every configuration."""
     return study.read(TrainedFolds, [f"{configuration}-{fold}" for configuration in Configuration for fold in folds])
+
+
+def models_sha256(study: Study, folds: Collection[int] = FOLDS) -> dict[str, str]:
+    """Returns for each predictor the fingerprint of its models in force.
+
+    Of one trained fold it is the SHA-256 of its checkpoint, of several one over theirs; without any, one over none.
+    """
+    rows = rows_in_force(study, folds)
+    own = {str(name): trained["checkpoint_sha256"].tolist() for name, trained in rows.groupby("configuration")}
+    every = rows["checkpoint_sha256"].tolist()
+    return {name: _sha256_of(every if name == Predictor.ENSEMBLE else own.get(name, [])) for name in PREDICTORS}
+
+
+def _sha256_of(checkpoints: list[str]) -> str:
+    return checkpoints[0] if len(checkpoints) == 1 else fingerprint_text(*sorted(checkpoints))
 
 
 def _model(study: Study, configuration: Configuration, folds: Collection[int]) -> Model:

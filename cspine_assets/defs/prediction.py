@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import dagster as dg
 import pandas as pd
 
-from cspine_assets.defs.in_force import models_in_force
+from cspine_assets.defs.in_force import models_in_force, models_sha256
 from cspine_assets.defs.instance import GPU_POOL
 from cspine_assets.defs.io import Made, MadePatient, is_forced, patient_asset, table_asset
 from cspine_assets.defs.leaks import refuse_learned_test, refuse_other_split
@@ -154,6 +155,11 @@ class _Work:
     set_name: str
     postprocessing: Mapping[Predictor, Postprocessing]
 
+    @cached_property
+    def models_sha256(self) -> dict[str, str]:
+        """The models of each predictor, as every row names them."""
+        return models_sha256(self.study, self.folds)
+
     def done(self, context: dg.AssetExecutionContext) -> Iterator[CasePredicted | CaseFailed]:
         """Yields each exam as it is done, first those whose masks stand; says in the run's log how far it is.
 
@@ -261,6 +267,7 @@ class _Work:
                 "exam_id": message.case_id,
                 "predictor": predictor.value,
                 "profile": self.study.profile.name,
+                "model_sha256": self.models_sha256[predictor.value],
                 "disable_tta": settings.disable_tta,
                 "step_size": settings.step_size,
                 "status": "ok" if ok else "failed",

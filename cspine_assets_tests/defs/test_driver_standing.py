@@ -13,14 +13,20 @@ import pyarrow.parquet as pq
 import pytest
 
 from cspine_assets.defs.driver import materialize
+from cspine_assets.defs.fingerprints import is_current
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import asset_key
+from cspine_assets.defs.resources import Study
+from cspine_assets.defs.row_files import named_files
+from cspine_assets.defs.stages import known_tables
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE
+from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes
+from cspine_assets.domain.tables.warehouse import Report
 from cspine_assets_tests.defs.test_driver import BEFORE_MODELS, checks_of, made
 
 SHIFT_MM = np.array([[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -76,6 +82,13 @@ def rewrite(path: Path, *, without: str | None = None) -> None:
     pq.write_table(stored if without is None else stored.drop_columns([without]), path)
 
 
+def forget_files(path: Path) -> None:
+    """Writes a stored file as a release did that did not keep how the files were that its rows name."""
+    stored = pq.read_table(path)
+    kept = {name: text for name, text in stored.schema.metadata.items() if name != b"cspine.files"}
+    pq.write_table(stored.replace_schema_metadata(kept), path)
+
+
 def test_a_new_column_makes_a_table_stale_without_a_raised_version(home: Home, instance: dg.DagsterInstance):
     files = [home.lake.path(Volumes, key) for key in home.lake.partitions(Volumes)]
     before = home.lake.read(Volumes)
@@ -105,6 +118,36 @@ def test_a_lost_volume_is_made_again_alone(home: Home, instance: dg.DagsterInsta
     assert fingerprint_file(path) == before
 
 
+@pytest.mark.parametrize("table", [Volumes, Masks])
+def test_a_changed_file_is_made_again_alone_and_a_touched_or_compressed_one_is_not(
+    home: Home, instance: dg.DagsterInstance, table: type[Volumes | Masks]
+):
+    path = home.absolute(home.lake.read(table).query("status == 'ok'")["path"].iloc[0])
+    inflated, before = gzip.decompress(path.read_bytes()), fingerprint_file(path)
+    os.utime(path, (1, 1))
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+    path.write_bytes(gzip.compress(inflated, 1))
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+    path.write_bytes(gzip.compress(inflated[:-1] + bytes([inflated[-1] ^ 1]), 1))
+    again = made(materialize(home, instance=instance, schemas=BEFORE_MODELS))
+    assert again == {table.full_name(): 1}
+    assert fingerprint_file(path) == before
+    assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+
+
+def test_a_report_that_somebody_changed_is_stale(home: Home, instance: dg.DagsterInstance):
+    page = home.report / "study.html"
+    page.parent.mkdir()
+    page.write_text("as it was")
+    home.lake.write(
+        Report, empty_frame(Report), inputs="by hand", files=named_files(Study(home), Report, empty_frame(Report))
+    )
+    item = known_tables()[Report]
+    assert is_current(Study(home), item, None, "by hand")
+    page.write_text("otherwise")
+    assert not is_current(Study(home), item, None, "by hand")
+
+
 def test_patients_who_are_scattered_are_a_run_each_and_all_are_checked_once(home: Home, instance: dg.DagsterInstance):
     scattered = sorted(instance.get_dynamic_partitions("patient"))[::2]
     for patient_id in scattered:
@@ -129,6 +172,7 @@ def test_a_blocking_check_that_fails_ends_the_work_although_a_patient_failed_too
     moved = home.absolute(home.lake.read(Masks, [first])["path"].iloc[0])
     image = nib.load(moved)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine + SHIFT_MM), moved)
+    forget_files(home.lake.path(Masks, first))
     mask = min((own_download / "DukeCSpineSeg_segmentation").glob(f"{second}*"))
     mask.write_bytes(b"no mask")
     with pytest.raises(CSpineError, match="geometry_equal"):

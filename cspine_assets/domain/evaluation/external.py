@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.errors import CSpineError, GeometryError
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.prediction import PREDICTORS
 from cspine_assets.domain.volume import read_geometry, read_mask
 
@@ -134,6 +136,16 @@ def find_masks(folder: Path, exam_ids: Collection[str]) -> FoundMasks:
         else:
             masks[exam] = path
     return FoundMasks({exam: path for exam, path in masks.items() if exam not in refused}, refused, tuple(unknown))
+
+
+def masks_sha256(predicted: pd.DataFrame) -> str:
+    """Returns the fingerprint of an external predictor: of all its masks that can be used, exam by exam.
+
+    Args:
+        predicted: Its rows of ``prediction.external_predictions``, or ``exam_id`` and ``sha256`` of them.
+    """
+    masks = predicted.dropna(subset=["sha256"]).sort_values("exam_id")
+    return fingerprint_text(*masks["exam_id"], *masks["sha256"])
 
 
 def refusal_of_mask(mask: Path, reference: Path) -> str | None:

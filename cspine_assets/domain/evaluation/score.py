@@ -41,6 +41,7 @@ class ScoredCase:
         profile: Profile of the model.
         split_sha256: Split that the model was trained by.
         annotation_provenance: Who drew the reference.
+        model_sha256: The models that drew the prediction.
     """
 
     exam_id: str
@@ -51,6 +52,7 @@ class ScoredCase:
     profile: str
     split_sha256: str
     annotation_provenance: str
+    model_sha256: str
 
 
 @dataclass(frozen=True)

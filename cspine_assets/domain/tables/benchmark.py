@@ -20,6 +20,7 @@ class ExternalPredictions(Table):
     patient_id: Text = column("Patient")
     predictor: Text = column("Name of the predictor: its folder under external_predictions")
     profile: Text = column(_PROFILE, isin=PROFILES)
+    model_sha256: Text = column("SHA-256 of the predictor: that of all its masks together, as in evaluation.history")
     status: Text = column(
         "ok; missing (no file of the exam's name); refused (a file that cannot be used, see the reason)",
         isin=("ok", "missing", "refused"),

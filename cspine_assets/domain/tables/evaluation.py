@@ -25,6 +25,10 @@ _GROUPED_SET = (
 _GROUPING = (
     "What groups are told by: all, sex, age_band, race, manufacturer, field_strength, provenance, or two crossed"
 )
+MODEL = (
+    "SHA-256 of the models that drew the mask: of one trained fold its nnunet.trained_folds.checkpoint_sha256, of "
+    "several the SHA-256 over theirs, as in evaluation.history; of an external predictor, that of all its masks"
+)
 SPLIT = "SHA-256 of the split that the model was trained by, as in cohort.splits"
 
 
@@ -38,6 +42,7 @@ class ExamMetrics(Table):
     predictor: Text = column("2d, 3d_fullres or ensemble; in external_metrics the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     status: Text = column(
@@ -105,6 +110,7 @@ class LevelMetrics(Table):
         isin=("anatomical", "paper"),
     )
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     dice: Number = column("Dice of the level; missing when it is excluded", nullable=True, ge=0, le=1)
@@ -152,6 +158,7 @@ class Morphometry(Table):
         isin=("height_mm", "depth_mm", "volume_mm3", "disc_height_index", "cobb_deg"),
     )
     profile: Text = column("Profile of the model; demo numbers are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     split_sha256: Text = column(SPLIT)
     annotation_provenance: Text = column("Who drew the reference mask", isin=PROVENANCES)
     value_reference: Number = column("In the reference, in the measure's unit", nullable=True)

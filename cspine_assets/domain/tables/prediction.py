@@ -6,7 +6,7 @@ Add a column when a prediction needs to say more of itself. Scores stand in sche
 from __future__ import annotations
 
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
-from cspine_assets.domain.tables.evaluation import PROFILES
+from cspine_assets.domain.tables.evaluation import MODEL, PROFILES
 
 PREDICTORS = ("2d", "3d_fullres", "ensemble")
 POSTPROCESSINGS = ("none", "keep_largest")
@@ -23,6 +23,7 @@ class ExamPredictions(Table):
     set: Text = column("test or unannotated", isin=("test", "unannotated"))
     predictor: Text = column("2d, 3d_fullres, or their ensemble", isin=PREDICTORS)
     profile: Text = column("Profile of the models; demo masks are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     disable_tta: Truth = column(_DISABLE_TTA)
     step_size: Number = column(_STEP_SIZE, gt=0, le=1)
     postprocessing: Text = column(_POSTPROCESSING, isin=POSTPROCESSINGS)
@@ -49,6 +50,7 @@ class FoldPredictions(Table):
     fold: Integer = column("Fold that held the exam out", ge=0)
     predictor: Text = column("2d, 3d_fullres, or their ensemble", isin=PREDICTORS)
     profile: Text = column("Profile of the models; demo masks are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     disable_tta: Truth = column(_DISABLE_TTA)
     step_size: Number = column(_STEP_SIZE, gt=0, le=1)
     status: Text = column("ok, or failed: then only the reason is given", isin=("ok", "failed"))
@@ -74,6 +76,7 @@ class FoldEnsembles(Table):
     fold: Integer = column("Fold that held the exam out", ge=0)
     predictor: Text = column("2d, 3d_fullres, or their ensemble", isin=PREDICTORS)
     profile: Text = column("Profile of the models; demo masks are no results", isin=PROFILES)
+    model_sha256: Text = column(MODEL)
     postprocessing: Text = column(_POSTPROCESSING, isin=POSTPROCESSINGS)
     status: Text = column("ok, or failed: then only the reason is given", isin=("ok", "failed"))
     reason: Text = column("Why there is no mask", nullable=True)

@@ -26,6 +26,7 @@ def metrics_of():
                 "structure": structure,
                 "profile": profile,
                 "split_sha256": "s",
+                "model_sha256": "m",
                 "annotation_provenance": provenance,
                 "status": "both_empty" if value is None else ("missed" if value == 0 else "ok"),
                 "dice_volumetric": value,

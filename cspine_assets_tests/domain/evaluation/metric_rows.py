@@ -18,6 +18,7 @@ def metric_rows(dice: Mapping[str, Sequence[float]], *, scored_set: str = "test"
             "structure": structure.value,
             "profile": "demo",
             "split_sha256": split,
+            "model_sha256": "m",
             "annotation_provenance": "expert",
             "status": "ok" if value else "missed",
             "dice_volumetric": value,

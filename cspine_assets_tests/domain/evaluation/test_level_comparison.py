@@ -31,6 +31,7 @@ def level_rows(dice, *, levels=DISC_LEVELS, view="3d", protocol="anatomical", un
             "protocol": protocol,
             "profile": "full",
             "split_sha256": "s",
+            "model_sha256": "m",
             "annotation_provenance": "expert",
             "dice": None if np.isnan(value) else value,
             "status": "excluded" if np.isnan(value) else "ok",

@@ -218,7 +218,7 @@ def test_a_reference_without_bodies_has_a_reason_for_every_row():
 def test_files_are_measured_into_valid_rows(tmp_path):
     path, mask = tmp_path / "mask.nii.gz", spine(lean=12)
     nib.save(nib.Nifti1Image(mask, GRID.affine), path)
-    case = ScoredCase("E", "P", "test", None, "2d", "demo", "s", "expert")
+    case = ScoredCase("E", "P", "test", None, "2d", "demo", "s", "expert", "m")
     rows = score_pairs(
         [ScoredPair(path, path, case), ScoredPair(path, None, replace(case, predictor="none"))], parts=MEASURED
     )
@@ -250,7 +250,7 @@ def test_a_reference_is_named_once_for_its_predictors_and_anew_for_the_next_exam
     masks = {"a": spine(lean=12), "b": spine(lean=12, lordosis=25)}
     for name, mask in masks.items():
         nib.save(nib.Nifti1Image(mask, GRID.affine), tmp_path / f"{name}.nii.gz")
-    case = ScoredCase("a", "P", "test", None, "2d", "demo", "s", "expert")
+    case = ScoredCase("a", "P", "test", None, "2d", "demo", "s", "expert", "m")
     cases = [case, replace(case, predictor="3d"), replace(case, exam_id="b")]
     paths = [tmp_path / f"{one.exam_id}.nii.gz" for one in cases]
     frame = score_pairs([ScoredPair(p, p, c) for p, c in zip(paths, cases, strict=True)], parts=MEASURED).morphometry

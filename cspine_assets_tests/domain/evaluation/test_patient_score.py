@@ -29,7 +29,7 @@ def patient(number: int, mask: Path, *, predictions=None, exams=1) -> PatientPai
         ScoredPair(
             mask,
             (predictions or {}).get((exam, predictor), mask),
-            ScoredCase(f"p{number}_e{exam}", f"p{number}", "test", None, predictor, "demo", "s", "expert"),
+            ScoredCase(f"p{number}_e{exam}", f"p{number}", "test", None, predictor, "demo", "s", "expert", "m"),
         )
         for exam in range(exams)
         for predictor in ("2d", "ensemble")

@@ -22,6 +22,7 @@ CASE = ScoredCase(
     predictor="2d",
     profile="demo",
     split_sha256="s",
+    model_sha256="m",
     annotation_provenance="expert",
 )
 

@@ -141,7 +141,7 @@ def test_infinite_distances_survive_the_lake_and_the_database(tmp_path: Path):
     mask = np.zeros((5, 6, 4), np.uint8)
     mask[1:4, 1:4, 1:3] = 1
     nib.save(nib.Nifti1Image(mask, np.diag([*ANISOTROPIC, 1.0])), tmp_path / "mask.nii.gz")
-    case = ScoredCase("e", "p", "test", None, "2d", "demo", "s", "expert")
+    case = ScoredCase("e", "p", "test", None, "2d", "demo", "s", "expert", "m")
     frame = score_pairs([ScoredPair(tmp_path / "mask.nii.gz", None, case)], parts=[Part.EXAMS]).exams
     lake = Lake(tmp_path / "lake")
     lake.write(ExamMetrics, frame)
