@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cspine_assets.nnunet.profiles import Profile
+    from cspine_assets.nnunet.replacement import AsideFold
     from cspine_assets.nnunet.settings import TrainingSettings
 
 MEANINGS = {
@@ -45,12 +46,18 @@ def training(
     trainer_folder: Annotated[
         Path | None, typer.Option(help="Folder of your trainer's code. It is run with all your rights: you trust it.")
     ] = None,
+    remove_aside: Annotated[
+        bool, typer.Option("--remove-aside", help="Remove the models that are not in force; see where they are first.")
+    ] = False,
 ) -> None:
     """Show how models are trained in this home; with NAME=VALUE, choose it. Models of other choices are kept aside."""
     from rich.console import Console
 
     from cspine_assets.domain.home import Home, ensure_writable, home_root
+    from cspine_assets.nnunet.environment import NnunetFolders
     from cspine_assets.nnunet.profiles import PROFILES
+    from cspine_assets.nnunet.replacement import ASIDE, folds_aside
+    from cspine_assets.nnunet.replacement import remove_aside as removed_aside
     from cspine_assets.nnunet.settings import changed, read_settings, write_settings
 
     root = home_root(home)
@@ -62,7 +69,19 @@ def training(
         write_settings(root, settings)
     standing = Home(root).read_settings()
     profile = next(one for name, one in PROFILES.items() if name == (standing.profile if standing else "full"))
-    Console().print(settings_table(settings, profile))
+    console = Console()
+    home_folder = Home(root)
+    folders = NnunetFolders(
+        raw=home_folder.nnunet_raw, preprocessed=home_folder.nnunet_preprocessed, results=home_folder.nnunet_results
+    )
+    if remove_aside:
+        for folder in removed_aside(folders):
+            console.print(f"removed {folder}", soft_wrap=True, highlight=False, markup=False)
+    console.print(settings_table(settings, profile))
+    aside = list(folds_aside(folders))
+    if aside:
+        console.print(aside_table(aside))
+        console.print(f"They are in {folders.results / ASIDE}.", soft_wrap=True, highlight=False, markup=False)
 
 
 def _understood(choices: Sequence[str], trainer_folder: Path | None) -> dict[str, object]:
@@ -97,6 +116,20 @@ def settings_table(settings: TrainingSettings, profile: Profile) -> Table:
     table.add_column("what it is", overflow="fold")
     for name, meaning in MEANINGS.items():
         table.add_row(name, in_force[name] + (" (yours)" if name in own else ""), meaning)
+    return table
+
+
+def aside_table(folds: Sequence[AsideFold]) -> Table:
+    """Returns one row per fold that lies aside: its choice, and whether it is finished."""
+    from rich.table import Table
+
+    table = Table(title="Models that are not in force", title_justify="left")
+    for name in ("model", "choice", "state", "folder"):
+        table.add_column(name, overflow="fold")
+    for one in folds:
+        state = f"finished, {one.epochs} epochs" if one.is_complete else "not finished; goes on with the same choice"
+        choice = (one.stamp.choice or one.stamp.fingerprint)[:8]
+        table.add_row(f"{one.stamp.configuration} fold {one.stamp.fold}", choice, state, one.root.name)
     return table
 
 

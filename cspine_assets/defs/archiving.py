@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cspine_assets.defs.in_force import models_in_force
+from cspine_assets.defs.in_force import models_in_force, rows_in_force
 from cspine_assets.defs.resources import Study
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import write_text
@@ -21,6 +21,7 @@ from cspine_assets.domain.tables.nnunet import FOLDS, PostprocessingChoice, RawD
 from cspine_assets.nnunet import dataset
 from cspine_assets.nnunet.archive import Archive, write_archive
 from cspine_assets.nnunet.choosing import chosen_options
+from cspine_assets.nnunet.fold_folder import read_stamp
 from cspine_assets.nnunet.model_card import (
     DEMO_WARNING,
     CardMetric,
@@ -81,8 +82,8 @@ def _card(study: Study, checkpoints: dict[str, str], licence: str) -> ModelCard:
         configurations=dict.fromkeys(Configuration, FOLDS),
         training_cases=len(trained),
         training_patients=trained["patient_id"].nunique(),
-        data_fingerprint=dataset.read_training_fingerprint(study.home.nnunet_raw / str(dataset.ANNOTATED)),
-        split_sha256=trained["split_sha256"].iloc[0],
+        data_fingerprint=_data_fingerprint(study),
+        split_sha256=rows_in_force(study)["split_sha256"].iloc[0],
         annotation_provenance={str(who): int(count) for who, count in drawn.value_counts().sort_index().items()},
         labels=study_labels(),
         disable_tta=settings.disable_tta,
@@ -96,6 +97,15 @@ def _card(study: Study, checkpoints: dict[str, str], licence: str) -> ModelCard:
         versions=current_versions(),
         checkpoints=checkpoints,
     )
+
+
+def _data_fingerprint(study: Study) -> str:
+    """Returns the fingerprint of the training cases as the models in force have it, which the dataset's may outgrow."""
+    stamps = [read_stamp(study.home.absolute(path)) for path in rows_in_force(study)["path"]]
+    known = {stamp.training_fingerprint for stamp in stamps if stamp is not None}
+    if len(known) == 1:
+        return known.pop()
+    return dataset.read_training_fingerprint(study.home.nnunet_raw / str(dataset.ANNOTATED))
 
 
 _PREDICTORS = [*Configuration, "ensemble"]

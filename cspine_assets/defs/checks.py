@@ -1,15 +1,19 @@
-"""The blocking schema check that every table has.
+"""The checks that are the same for all tables: that rows fit their description, and that the files they name stand.
 
-Checks of one table's meaning stand beside its asset; only what is the same for all tables belongs here.
+Checks of one table's meaning stand beside its asset.
 """
 
 import dagster as dg
 
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.resources import StudyResource
+from cspine_assets.defs.row_files import changed_files
+from cspine_assets.defs.shown import told
 from cspine_assets.domain.errors import TableError
-from cspine_assets.domain.tables.base import Table, validate
+from cspine_assets.domain.tables.base import Table, column_names, validate
 from cspine_assets.domain.tables.catalog import all_tables
+from cspine_assets.domain.tables.nnunet import Plans
+from cspine_assets.domain.tables.warehouse import Report
 
 
 def schema_check(table: type[Table]) -> dg.AssetChecksDefinition:
@@ -32,4 +36,38 @@ def schema_check(table: type[Table]) -> dg.AssetChecksDefinition:
     return check
 
 
+_BESIDE = (Plans, Report)
+"""Tables whose rows have no path and yet stand for files."""
+
+
+def files_check(table: type[Table]) -> dg.AssetChecksDefinition:
+    """Returns the check that the files that rows name are there and unchanged since the rows were written."""
+
+    @dg.asset_check(
+        asset=asset_key(table),
+        name="files_unchanged",
+        description="Every file that the rows name is there and holds what it did when they were written.",
+    )
+    def check(study: StudyResource) -> dg.AssetCheckResult:
+        home = study.open().home
+        stamps = [home.lake.stamp(table, key) for key in home.lake.partitions(table) or [None]]
+        kept = [stamp for stamp in stamps if stamp is not None]
+        changed = [file.path for stamp in kept for file in changed_files(home, stamp)]
+        files = sum(len(stamp.files or ()) for stamp in kept)
+        return dg.AssetCheckResult(
+            passed=not changed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=told(
+                len(changed),
+                files,
+                "files",
+                "Their rows are stale: cspine materialize makes them again, and no others.",
+            ),
+            metadata={"files": files, "gone_or_changed": dg.MetadataValue.json(changed[:20])},
+        )
+
+    return check
+
+
+files_checks = [files_check(table) for table in all_tables() if "path" in column_names(table) or table in _BESIDE]
 schema_checks = [schema_check(table) for table in all_tables()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cspine_assets.defs.partitions import CUT, external_predictors, folds, lake_partition, patients, trainings
-from cspine_assets.defs.row_files import files_stand
+from cspine_assets.defs.row_files import changed_files
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.lake import Stamp, described_columns, fingerprint_groups
 from cspine_assets.domain.tables.base import Table, column_names
@@ -169,7 +169,7 @@ def is_current(study: "Study", described: Described, key: str | None, inputs: st
     if stamp is None or not stamp.complete or not is_of(stamp, described, inputs):
         return False
     if stamp.files is not None:
-        return files_stand(study.home, stamp)
+        return next(changed_files(study.home, stamp), None) is None
     if "path" not in column_names(described.table):
         return True
     # written by an earlier release

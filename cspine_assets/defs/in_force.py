@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cspine_assets.defs.resources import Study
+from cspine_assets.defs.row_files import changed_files
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import rows_of
@@ -60,8 +61,6 @@ def _model(study: Study, configuration: Configuration, folds: Collection[int]) -
             f"{_REMEDY}"
         )
     places = {int(row.fold): study.home.absolute(row.path) for row in rows_of(rows)}
-    for row in rows_of(rows):
-        _require_as_recorded(places[int(row.fold)], row.checkpoint_sha256)
     stamps = [read_stamp(place) for place in places.values()]
     choices = {stamp.choice for stamp in stamps if stamp is not None and stamp.choice is not None}
     folders = {place.parent for place in places.values()}
@@ -70,6 +69,11 @@ def _model(study: Study, configuration: Configuration, folds: Collection[int]) -
             f"{configuration}: expected folds of one training, got those of {max(len(folders), len(choices))}: "
             f"{', '.join(sorted(str(folder) for folder in folders))}. {_REMEDY}"
         )
+    for row in rows_of(rows):
+        stamp = study.home.lake.stamp(TrainedFolds, f"{configuration}-{row.fold}")
+        for file in changed_files(study.home, stamp) if stamp else ():
+            raise _not_as_recorded(study.home.absolute(file.path), file.sha256)
+        _require_as_recorded(places[int(row.fold)], row.checkpoint_sha256)
     return Model(configuration=configuration, model_folder=folders.pop(), folds=tuple(sorted(folds)))
 
 
@@ -81,8 +85,12 @@ def _require_as_recorded(place: Path, checkpoint_sha256: str) -> None:
     """
     run = read_last_run(place)
     if not is_intact(place) or (run is not None and run.checkpoint.sha256 != checkpoint_sha256):
-        found = "another one" if (place / FINAL_CHECKPOINT).exists() else "none"
-        raise ModelError(
-            f"{place / FINAL_CHECKPOINT}: expected the checkpoint that nnunet.trained_folds names, "
-            f"{checkpoint_sha256[:12]}, got {found}. {_REMEDY}"
-        )
+        raise _not_as_recorded(place / FINAL_CHECKPOINT, checkpoint_sha256)
+
+
+def _not_as_recorded(file: Path, sha256: str) -> ModelError:
+    found = "another file" if file.exists() else "none"
+    return ModelError(
+        f"{file}: expected the file that nnunet.trained_folds was made with, SHA-256 {sha256[:12]}, got {found}. "
+        f"{_REMEDY}"
+    )

@@ -4,7 +4,7 @@ Add a rule in the asset's own module, by ``names_files``, where rows name files 
 ``sha256``. What tells a file from a changed one is said by ``domain.named_files``.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,12 +69,13 @@ def _by_path(table: type[Table]) -> FilesOf | None:
     return files
 
 
-def files_stand(home: Home, stamp: Stamp) -> bool:
-    """Whether every file that stored rows name is there and holds what it did.
+def changed_files(home: Home, stamp: Stamp) -> Iterator[NamedFile]:
+    """Yields the files that stored rows name and that are gone or hold something else; none where all stand.
 
     Rows of earlier releases say nothing of their files: it is for the caller to see whether they are there.
     """
-    return all(is_unchanged(home.root, file, _remembered(home.contents)) for file in stamp.files or ())
+    remembered = _remembered(home.contents)
+    return (file for file in stamp.files or () if not is_unchanged(home.root, file, remembered))
 
 
 @cache

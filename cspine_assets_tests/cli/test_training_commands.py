@@ -14,10 +14,11 @@ from cspine_assets.cli.training import MEANINGS
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.nnunet.devices import leased_slot
 from cspine_assets.nnunet.environment import NnunetFolders
+from cspine_assets.nnunet.fold_folder import ModelStamp, prepare_fold_folder
 from cspine_assets.nnunet.holds import held
 from cspine_assets.nnunet.profiles import PROFILES, Configuration
+from cspine_assets.nnunet.replacement import folders_aside, lock_file
 from cspine_assets.nnunet.settings import TrainingSettings, read_settings
-from cspine_assets.nnunet.training import LOCK
 from cspine_assets_tests.nnunet.machines import FIRST
 
 
@@ -94,7 +95,8 @@ def test_every_setting_is_explained():
 
 
 def test_devices_shows_who_holds_what_and_how_far_it_is(cspine, home):
-    lock = home.nnunet_results / "Dataset108_CSpineSeg" / "nnUNetTrainer__nnUNetPlans__2d" / LOCK.format(3)
+    folders = NnunetFolders.under(home.root / "nnunet")
+    lock = lock_file(folders, "Dataset108_CSpineSeg", "2d", 3)
     slots = TrainingSettings(devices=("cpu:0", "cpu:1")).slots()
     cspine("training", "--home", str(home.root), "devices=cpu:0,cpu:1")
     what = "training of 2d fold 3"
@@ -125,7 +127,7 @@ def test_devices_says_why_a_gpu_is_not_used(cspine, home, machine):
 
 def test_bars_come_and_go_with_the_trainings(home):
     folders = NnunetFolders.under(home.root / "nnunet")
-    lock = folders.results / "Dataset108_CSpineSeg" / "nnUNetTrainer__nnUNetPlans__2d" / LOCK.format(0)
+    lock = lock_file(folders, "Dataset108_CSpineSeg", "2d", 0)
     progress = Progress(console=Console(file=sys.stderr))
     bars = EpochBars(progress, folders)
     try:
@@ -139,3 +141,29 @@ def test_bars_come_and_go_with_the_trainings(home):
         assert progress.tasks == []
     finally:
         bars.stop()
+
+
+def test_what_lies_aside_is_shown_with_its_place_and_removed_on_request(cspine, home):
+    folders = NnunetFolders.under(home.root / "nnunet")
+    stamp = ModelStamp(
+        fingerprint="1a2b" * 16,
+        choice="9f8e" * 16,
+        training_fingerprint="t",
+        profile="demo",
+        configuration=Configuration.FLAT,
+        fold=3,
+        seed=1,
+        nnunetv2_version="2",
+        torch_version="2",
+    )
+    aside = folders_aside(folders, stamp).results
+    prepare_fold_folder(aside / "Dataset108_CSpineSeg" / "nnUNetTrainer__nnUNetPlans__2d" / "fold_3", stamp)
+    _, said = cspine("training", "--home", str(home.root))
+    assert all(word in said for word in ("2d fold 3", "9f8e9f8e", "not finished", aside.name, str(aside.parent)))
+    with held(lock_file(folders, "Dataset108_CSpineSeg", "2d", 3), "training of 2d fold 3"):
+        cspine("training", "--home", str(home.root), "--remove-aside")
+    assert aside.exists(), "it is being trained"
+    _, said = cspine("training", "--home", str(home.root), "--remove-aside")
+    assert f"removed {aside}" in said
+    assert not aside.exists()
+    assert "not in force" not in said

@@ -140,7 +140,7 @@ def test_a_model_whose_checkpoint_is_gone_or_changed_is_stale_and_predicts_nothi
     else:
         path.write_bytes(content[::-1])
         os.utime(path, ns=(1, 1))
-    with pytest.raises(ModelError, match=r"fold_3/checkpoint_final\.pth: expected the checkpoint that nnunet\.trained"):
+    with pytest.raises(ModelError, match=r"fold_3/checkpoint_final\.pth: expected the file that nnunet\.trained_folds"):
         models_in_force(Study(home))
     assert stale(home, instance) == ["2d|3"]
     child.asked = []

@@ -1,5 +1,6 @@
 """Predictions as assets: exams fail alone, what is finished is not predicted again. No network: the child is a fake."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -8,10 +9,12 @@ import pytest
 
 from cspine_assets.defs import prediction
 from cspine_assets.defs.driver import carry_out, materialize
+from cspine_assets.defs.execution import run_once
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import lake_partition
 from cspine_assets.defs.stages import Order
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.home import Home
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.cohort import Splits
@@ -19,6 +22,7 @@ from cspine_assets.domain.tables.nnunet import CONFIGURATIONS, FOLDS, Postproces
 from cspine_assets.domain.tables.prediction import PREDICTORS, ExamPredictions, FoldEnsembles, FoldPredictions
 from cspine_assets.nnunet.dataset import ANNOTATED
 from cspine_assets.nnunet.finished_cases import write_stamp
+from cspine_assets.nnunet.fold_folder import FoldCases
 from cspine_assets.nnunet.messages import CaseFailed, CasePredicted
 from cspine_assets.nnunet.prediction import Prediction, Predictor, mask_path
 
@@ -63,7 +67,9 @@ def trained(home: Home, instance: dg.DagsterInstance) -> Home:
         for fold in FOLDS:
             (folder / f"fold_{fold}").mkdir(parents=True)
             (folder / f"fold_{fold}" / "checkpoint_final.pth").write_bytes(f"{name} {fold}".encode())
-            row = _row(TrainedFolds, configuration=name, fold=fold, profile="demo", epochs=1)
+            path = home.relative(folder / f"fold_{fold}")
+            values = {"path": path, "checkpoint_sha256": f"{name} {fold}"}
+            row = _row(TrainedFolds, configuration=name, fold=fold, profile="demo", epochs=1, **values)
             home.lake.write(TrainedFolds, row, partition=f"{name}-{fold}", inputs="by hand")
         (folder / "plans.json").write_text("{}")
     rows = [
@@ -108,6 +114,37 @@ def test_test_and_unannotated_exams_are_predicted_and_development_exams_are_not(
     assert chosen == {"2d": ["none"], "3d_fullres": ["none"], "ensemble": ["keep_largest"]}
     assert child.postprocessing == {Predictor(name): options[0] for name, options in chosen.items()}
     assert rows["disable_tta"].all()
+
+
+def test_every_row_names_the_models_that_drew_its_mask(trained, instance, child):
+    make(trained, instance)
+    sums = {name: [f"{name} {fold}" for fold in FOLDS] for name in CONFIGURATIONS}
+    sums["ensemble"] = [one for of_one in sums.values() for one in of_one]
+    named = trained.lake.read(ExamPredictions).groupby("predictor")["model_sha256"].agg(["nunique", "first"])
+    assert named["nunique"].tolist() == [1, 1, 1]
+    assert named["first"].to_dict() == {name: fingerprint_text(*sorted(own)) for name, own in sums.items()}
+
+    exam = trained.lake.read(Splits).query("part == 'development'").iloc[0]
+    learned = {"case_id": exam["exam_id"], "exam_id": exam["exam_id"], "patient_id": exam["patient_id"], "fold": 3}
+    trained.lake.write(RawDataset, _row(RawDataset, **learned, part="imagesTr", split_sha256="x"), inputs="by hand")
+    assert run_once(trained, instance, [asset_key(FoldPredictions)], {}, "3", checked=False).errors == ()
+    drawn = trained.lake.read(FoldPredictions, ["3"]).set_index("predictor")["model_sha256"]
+    assert drawn["3d_fullres"] == "3d_fullres 3", "of one fold it is the checkpoint's own"
+    assert drawn["ensemble"] == fingerprint_text("2d 3", "3d_fullres 3")
+
+
+def test_a_mask_that_somebody_changed_or_removed_is_drawn_again(trained, instance, child):
+    make(trained, instance)
+    changed, lost = predicted_exams(trained)[:2]
+    paths = [mask_path(trained.predictions / "exams", Predictor.FLAT, exam) for exam in (changed, lost)]
+    content = [path.read_bytes() for path in paths]
+    paths[0].write_bytes(content[0][::-1])
+    os.utime(paths[0], (1, 1))
+    paths[1].unlink()
+    child.asked = []
+    assert make(trained, instance) == []
+    assert sorted(child.asked) == sorted([changed, lost])
+    assert [path.read_bytes() for path in paths] == content
 
 
 def test_an_exam_that_hangs_costs_its_patient_and_comes_back_alone(trained, instance, child):
@@ -168,6 +205,31 @@ def test_models_of_another_split_do_not_predict_what_they_may_have_seen(trained,
     failures = make(trained, instance)
     assert failures
     assert all("3d_fullres fold 4 learned by another" in failure for failure in failures)
+    assert child.asked == []
+
+
+def keep_cases(home: Home, *train: str) -> None:
+    """Says beside every model from which cases it learned."""
+    for place in home.lake.read(TrainedFolds)["path"]:
+        cases = FoldCases(train=train, val=("held out",))
+        (home.absolute(place) / "cspine_cases.json").write_text(cases.model_dump_json())
+
+
+def test_models_of_another_split_test_those_that_they_did_not_learn_from(trained, instance, child):
+    """The dataset has another split by now, as in a retraining that is not finished: what counts is what they saw."""
+    splits = trained.lake.read(Splits)
+    learn_from(trained, "somebody", split="y")
+    keep_cases(trained, splits.loc[splits["part"] == "development", "exam_id"].iloc[0])
+    assert make(trained, instance) == []
+    assert sorted(child.asked) == predicted_exams(trained)
+
+
+def test_models_are_not_tested_on_what_they_saw_by_a_split_of_before(trained, instance, child):
+    splits = trained.lake.read(Splits)
+    keep_cases(trained, splits.loc[splits["part"] == "test", "exam_id"].iloc[0])
+    failures = make(trained, instance)
+    assert failures
+    assert all("1 of" in failure and "were trained on" in failure for failure in failures)
     assert child.asked == []
 
 
