@@ -61,7 +61,7 @@ def files_check(table: type[Table]) -> dg.AssetChecksDefinition:
                 len(changed),
                 files,
                 "files",
-                "Their rows are stale: cspine materialize makes them again, and no others.",
+                "Their rows are stale, and cspine materialize makes these again.",
             ),
             metadata={"files": files, "gone_or_changed": dg.MetadataValue.json(changed[:20])},
         )

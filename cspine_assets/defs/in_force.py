@@ -62,7 +62,7 @@ def _model(study: Study, configuration: Configuration, folds: Collection[int]) -
         )
     places = {int(row.fold): study.home.absolute(row.path) for row in rows_of(rows)}
     stamps = [read_stamp(place) for place in places.values()]
-    choices = {stamp.choice for stamp in stamps if stamp is not None and stamp.choice is not None}
+    choices = {stamp.choice for stamp in stamps if stamp is not None}
     folders = {place.parent for place in places.values()}
     if len(folders) > 1 or len(choices) > 1:
         raise ModelError(

@@ -25,6 +25,7 @@ from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
     MODEL_FILES,
     OWN_MODEL_FILES,
+    STAMP_FILE,
     SUMMARY,
     ModelStamp,
     is_complete,
@@ -186,9 +187,10 @@ def take_place(
         moved = {number: folder for number, folder in sources.items() if folder.parent != model_folder}
         if moved:
             _put(folders, model_folder, moved)
-        for folder in sources.values():
-            if folder.parent == model_folder:  # lost, or changed by others
-                _link_files(_shared_files(folder), model_folder)
+        for number, folder in sources.items():
+            if folder.parent == model_folder:
+                _link_files(_shared_files(folder), model_folder)  # where they were lost, or changed by others
+                _name_choice(folder, wanted[number])
         _remove_doubles(folders, model_folder, sources)
         if moved or not missing:
             _remove_abandoned(folders, configuration, wanted)
@@ -216,6 +218,14 @@ def _put(folders: NnunetFolders, model_folder: Path, moved: Mapping[int, Path]) 
         for number, source in sorted(moved.items()):
             _link_fold(source, fresh / f"fold_{number}", place=model_folder / f"fold_{number}")
             _link_files(_shared_files(source), fresh)
+
+
+def _name_choice(fold_folder: Path, wanted: ModelStamp) -> None:
+    """Let the stamp of an earlier release, which does not name its choice, name this one: it is the same training."""
+    standing = read_stamp(fold_folder)
+    if standing is not None and standing.choice is None:
+        named = standing.model_copy(update={"choice": wanted.choice})
+        write_text(fold_folder / STAMP_FILE, named.model_dump_json(indent=2) + "\n")
 
 
 def _remove_doubles(folders: NnunetFolders, model_folder: Path, sources: Mapping[int, Path]) -> None:

@@ -267,3 +267,25 @@ def test_folds_of_other_plans_wait_for_one_another_too(train: Trainer, child: Fa
     other = of_epochs(2, planner="nnUNetPlannerResEncM")
     assert [one.placement.in_force for one in train(other, *FOLDS)] == [False, False, True]
     assert train.standing() == ["2", "2", "2"], "where the old model stands nothing changes"
+
+
+def test_a_lost_plans_file_is_put_back_and_nothing_is_trained(train: Trainer, child: FakeTraining):
+    train(OLD, *FOLDS)
+    plans = train.place / "plans.json"
+    before = plans.read_bytes()
+    plans.unlink()
+    child.asked = []
+    assert train(OLD, 1)[0].up_to_date
+    assert plans.read_bytes() == before
+    plans.write_text("{}")
+    train(OLD, 0)
+    assert plans.read_bytes() == before
+    assert child.asked == []
+
+
+def test_stamps_of_earlier_releases_come_to_name_their_choice(train: Trainer, child: FakeTraining):
+    (first,) = train(OLD, 0)
+    stamp = first.stamp.model_copy(update={"choice": None})
+    (first.fold_folder / "cspine_model.json").write_text(stamp.model_dump_json())
+    train(OLD, 1)
+    assert read_stamp(first.fold_folder) == first.stamp

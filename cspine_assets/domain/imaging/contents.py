@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,8 +85,9 @@ class ContentMemory:
         }
 
     def _add(self, state: FileState, sha256: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         line = f"{state.size_bytes}\t{state.changed_ns}\t{sha256}\t{state.location}"
-        with self.path.open("a", encoding="utf-8") as stream:
-            # the line break comes first: it ends what a killed process left half-written
-            stream.write(f"\n{line}")
+        with suppress(OSError):  # a home that may only be read, or a full disk: it is read again the next time
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                # the line break comes first: it ends what a killed process left half-written
+                stream.write(f"\n{line}")

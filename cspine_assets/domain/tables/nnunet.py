@@ -69,7 +69,7 @@ class Plans(Table):
 
 
 class TrainedFolds(Table):
-    """One row per trained model: a configuration trained without one fold."""
+    """One row per model in force: a configuration trained without one fold. What is being trained is not among them."""
 
     configuration: Text = column("nnU-Net configuration", isin=CONFIGURATIONS)
     fold: Integer = column("Fold held out", ge=0)
