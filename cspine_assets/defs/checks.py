@@ -12,7 +12,7 @@ from cspine_assets.defs.shown import told
 from cspine_assets.domain.errors import TableError
 from cspine_assets.domain.tables.base import Table, column_names, validate
 from cspine_assets.domain.tables.catalog import all_tables
-from cspine_assets.domain.tables.nnunet import Plans
+from cspine_assets.domain.tables.nnunet import Plans, RawDataset, UnannotatedDataset
 from cspine_assets.domain.tables.warehouse import Report
 
 
@@ -36,7 +36,7 @@ def schema_check(table: type[Table]) -> dg.AssetChecksDefinition:
     return check
 
 
-_BESIDE = (Plans, Report)
+_BESIDE = (RawDataset, UnannotatedDataset, Plans, Report)
 """Tables whose rows have no path and yet stand for files."""
 
 

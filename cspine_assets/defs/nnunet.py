@@ -27,6 +27,28 @@ from cspine_assets.nnunet.process import Supervision
 _PARTS = {"development": "imagesTr", "test": "imagesTs"}
 
 
+@names_files(RawDataset)
+def _files_of_raw_dataset(study: Study, frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields the dataset's description, and every link with what it leads to."""
+    folder = study.home.nnunet_raw / str(dataset.ANNOTATED)
+    yield name_file(study.home.root, folder / "dataset.json")
+    for row in rows_of(frame):
+        image = folder / row.part / f"{row.case_id}{dataset.CHANNEL_ENDING}"
+        yield name_file(study.home.root, image, sha256=row.volume_sha256, inflated=True)
+        mask = folder / row.part.replace("images", "labels") / f"{row.case_id}{dataset.FILE_ENDING}"
+        yield name_file(study.home.root, mask, sha256=row.mask_sha256, inflated=True)
+
+
+@names_files(UnannotatedDataset)
+def _files_of_unannotated_dataset(study: Study, frame: pd.DataFrame) -> Iterator[NamedFile]:
+    """Yields the dataset's description, and every link with what it leads to."""
+    folder = study.home.nnunet_raw / str(dataset.UNANNOTATED)
+    yield name_file(study.home.root, folder / "dataset.json")
+    for row in rows_of(frame):
+        image = folder / "imagesTs" / f"{row.case_id}{dataset.CHANNEL_ENDING}"
+        yield name_file(study.home.root, image, sha256=row.volume_sha256, inflated=True)
+
+
 @table_asset(RawDataset, deps=[Splits, Volumes, Masks], version="1", kinds=("nnunet", "nifti"))
 def raw_dataset(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Dataset108_CSpineSeg as links to volumes and masks, with nothing copied."""

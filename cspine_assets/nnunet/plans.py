@@ -84,10 +84,10 @@ class Plans(Frozen):
 
     @property
     def stand(self) -> bool:
-        """Whether the plans file is there, and is what was planned."""
-        if self.plans_sha256 is None or not self.plans_file.exists():
-            return self.plans_file.exists()
-        return fingerprint_file(self.plans_file) == self.plans_sha256
+        """Whether the files that a training begins with are there, and the plans are those that were made."""
+        if not (self.plans_file.exists() and (self.folder / "dataset.json").exists()):
+            return False
+        return self.plans_sha256 is None or fingerprint_file(self.plans_file) == self.plans_sha256
 
 
 class PlanningResult(Frozen):

@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from cspine_assets.defs.driver import materialize
+from cspine_assets.defs.driver import carry_out, materialize
 from cspine_assets.defs.fingerprints import is_current
 from cspine_assets.defs.instance import open_instance
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.row_files import named_files
-from cspine_assets.defs.stages import known_tables
+from cspine_assets.defs.stages import Order, known_tables
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.home import Home, HomeSettings
@@ -26,6 +26,7 @@ from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.cohort import Splits
 from cspine_assets.domain.tables.imaging import Masks, Volumes
+from cspine_assets.domain.tables.nnunet import RawDataset, UnannotatedDataset
 from cspine_assets.domain.tables.warehouse import Report
 from cspine_assets_tests.defs.test_driver import BEFORE_MODELS, checks_of, made
 
@@ -133,6 +134,21 @@ def test_a_changed_file_is_made_again_alone_and_a_touched_or_compressed_one_is_n
     assert again == {table.full_name(): 1}
     assert fingerprint_file(path) == before
     assert materialize(home, instance=instance, schemas=BEFORE_MODELS) == []
+
+
+def test_a_dataset_whose_links_are_gone_is_made_again(home: Home, instance: dg.DagsterInstance):
+    order = Order(tables=frozenset({RawDataset, UnannotatedDataset}))
+    assert made(carry_out(order, home, instance=instance)) == {"nnunet: 2 tables": 1}
+    assert carry_out(order, home, instance=instance) == []
+    links = sorted((home.nnunet_raw / "Dataset108_CSpineSeg").rglob("*.nii.gz"))
+    links[0].unlink()
+    again = made(carry_out(order, home, instance=instance))
+    assert list(again) == ["nnunet.raw_dataset"]
+    assert links[0].exists()
+    shutil.rmtree(home.nnunet_raw)
+    carry_out(order, home, instance=instance)
+    assert all(link.exists() for link in links)
+    assert carry_out(order, home, instance=instance) == []
 
 
 def test_a_report_that_somebody_changed_is_stale(home: Home, instance: dg.DagsterInstance):
