@@ -50,7 +50,8 @@ def files_check(table: type[Table]) -> dg.AssetChecksDefinition:
     )
     def check(study: StudyResource) -> dg.AssetCheckResult:
         home = study.open().home
-        stamps = [home.lake.stamp(table, key) for key in home.lake.partitions(table) or [None]]
+        keys: list[str | None] = [*home.lake.partitions(table)] or [None]
+        stamps = [home.lake.stamp(table, key) for key in keys]
         kept = [stamp for stamp in stamps if stamp is not None]
         changed = [file.path for stamp in kept for file in changed_files(home, stamp)]
         files = sum(len(stamp.files or ()) for stamp in kept)

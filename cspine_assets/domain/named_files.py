@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from cspine_assets.domain.files import fingerprint_file, fingerprint_stream
 
@@ -92,6 +93,6 @@ def _content(path: Path, *, inflated: bool) -> str:
         return fingerprint_file(path)
     try:
         with gzip.open(path) as stream:
-            return fingerprint_stream(stream)
+            return fingerprint_stream(cast("IO[bytes]", stream))
     except (EOFError, OSError, zlib.error):
         return "unreadable"
