@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,12 +25,16 @@ from cspine_assets.nnunet.fold_folder import (
     FINAL_CHECKPOINT,
     MODEL_FILES,
     OWN_MODEL_FILES,
+    RUN_FILE,
     STAMP_FILE,
     SUMMARY,
+    LastRun,
     ModelStamp,
     is_complete,
     is_intact,
     is_up_to_date,
+    mark_of,
+    read_last_run,
     read_record_if_any,
     read_stamp,
 )
@@ -128,7 +132,9 @@ def finished_fold(
     aside = folders_aside(folders, stamp).results / model_folder.relative_to(folders.results) / name
     earlier = sorted((model_folder / REPLACED).glob(f"{name}-*"), reverse=True)
     for folder in (model_folder / name, aside, *earlier):
-        if is_up_to_date(folder, stamp, probabilities=probabilities):
+        # aside, the child has ended its work before its caller has taken note of it
+        noted = folder != aside or (folder / RUN_FILE).is_file()
+        if noted and is_up_to_date(folder, stamp, probabilities=probabilities):
             return folder
     return None
 
@@ -148,7 +154,16 @@ def seed_aside(folders: NnunetFolders, model_folder: Path, stamp: ModelStamp) ->
         aside.parent.mkdir(parents=True, exist_ok=True)
         place.rename(aside)
     elif is_intact(place):
-        shutil.copytree(place, aside)
+        shutil.copytree(place, aside, ignore=shutil.ignore_patterns(RUN_FILE))
+
+
+@contextmanager
+def placing(folders: NnunetFolders, dataset: str, configuration: Configuration) -> Iterator[None]:
+    """Hold the places of one configuration while the block runs: nobody else moves a fold of it meanwhile."""
+    folder = folders.results / dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / _PLACE_LOCK.format(configuration), thread_local=False, mode=SHARED_MODE):
+        yield
 
 
 def take_place(
@@ -159,7 +174,7 @@ def take_place(
     fold: int,
     probabilities: bool = False,
 ) -> Placement:
-    """Put what is finished of a choice into its place, if that may be.
+    """Put what is finished of a choice into its place, if that may be; the caller holds the places.
 
     Where a complete model of the configuration is in force, only all folds of the choice together replace it; else each
     takes its place as it is finished. What is replaced is kept aside; what other choices began and never finished is
@@ -173,29 +188,28 @@ def take_place(
         probabilities: Whether that fold is to have the softmax of its validation cases.
     """
     configuration = wanted[fold].configuration
-    dataset = folders.results / model_folder.relative_to(folders.results).parts[0]
-    dataset.mkdir(parents=True, exist_ok=True)
-    with FileLock(dataset / _PLACE_LOCK.format(configuration), thread_local=False, mode=SHARED_MODE):
-        found = {
-            number: finished_fold(folders, model_folder, stamp, probabilities=probabilities and number == fold)
-            for number, stamp in wanted.items()
-        }
-        sources = {number: folder for number, folder in found.items() if folder is not None}
-        missing = tuple(sorted(wanted.keys() - sources.keys()))
-        if missing and _is_in_force(dataset, configuration, wanted):
-            return Placement(in_force=False, waits_for=missing)
-        moved = {number: folder for number, folder in sources.items() if folder.parent != model_folder}
-        if moved:
-            _put(folders, model_folder, moved)
-        for number, folder in sources.items():
-            if folder.parent == model_folder:
-                _link_files(_shared_files(folder), model_folder)  # where they were lost, or changed by others
-                _name_choice(folder, wanted[number])
-        _remove_doubles(folders, model_folder, sources)
-        if moved or not missing:
-            _remove_abandoned(folders, configuration, wanted)
-        placed = (moved if missing else sources) if moved else ()
-        return Placement(in_force=fold in sources, placed=tuple(sorted(placed)))
+    dataset = model_folder.parent
+    found = {
+        number: finished_fold(folders, model_folder, stamp, probabilities=probabilities and number == fold)
+        for number, stamp in wanted.items()
+    }
+    sources = {number: folder for number, folder in found.items() if folder is not None}
+    missing = tuple(sorted(wanted.keys() - sources.keys()))
+    if missing and _is_in_force(dataset, configuration, wanted):
+        return Placement(in_force=False, waits_for=missing)
+    moved = {number: folder for number, folder in sources.items() if folder.parent != model_folder}
+    if moved:
+        _put(folders, model_folder, moved)
+    for number, folder in sources.items():
+        if folder.parent == model_folder:
+            _link_files(_shared_files(folder), model_folder)  # where they were lost, or changed by others
+            _name_choice(folder, wanted[number])
+        if number == fold or read_holder(lock_file(folders, dataset.name, configuration, number)) is None:
+            _remove_double(folders, model_folder, number)
+    if moved or not missing:
+        _remove_abandoned(folders, configuration, wanted)
+    placed = (moved if missing else sources) if moved else ()
+    return Placement(in_force=fold in sources, placed=tuple(sorted(placed)))
 
 
 def _is_in_force(dataset: Path, configuration: Configuration, folds: Collection[int]) -> bool:
@@ -228,16 +242,16 @@ def _name_choice(fold_folder: Path, wanted: ModelStamp) -> None:
         write_text(fold_folder / STAMP_FILE, named.model_dump_json(indent=2) + "\n")
 
 
-def _remove_doubles(folders: NnunetFolders, model_folder: Path, sources: Mapping[int, Path]) -> None:
+def _remove_double(folders: NnunetFolders, model_folder: Path, number: int) -> None:
     """Remove aside what stands in place now, also where a process was killed before it could."""
-    for number in sources:
-        place = model_folder / f"fold_{number}"
-        stamp = read_stamp(place)
-        if stamp is not None:
-            shutil.rmtree(folders_aside(folders, stamp).results, ignore_errors=True)
-            for earlier in (model_folder / REPLACED).glob(f"{place.name}-*"):
-                if read_stamp(earlier) == stamp:
-                    shutil.rmtree(earlier)
+    place = model_folder / f"fold_{number}"
+    stamp = read_stamp(place)
+    if stamp is None:
+        return
+    shutil.rmtree(folders_aside(folders, stamp).results, ignore_errors=True)
+    for earlier in (model_folder / REPLACED).glob(f"{place.name}-*"):
+        if read_stamp(earlier) == stamp:
+            shutil.rmtree(earlier)
 
 
 def _keep_aside(folders: NnunetFolders, place: Path, *, instead: Path) -> None:
@@ -255,6 +269,9 @@ def _keep_aside(folders: NnunetFolders, place: Path, *, instead: Path) -> None:
     if aside.exists():
         shutil.rmtree(aside)
     _link_fold(place, aside, place=aside)
+    if read_last_run(aside) is None:  # trained by an earlier release
+        run = LastRun(seconds=0, resumed_from_epoch=None, checkpoint=mark_of(aside / FINAL_CHECKPOINT))
+        write_text(aside / RUN_FILE, run.model_dump_json() + "\n")
     _link_files(_shared_files(place), aside.parent)
 
 

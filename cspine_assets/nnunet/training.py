@@ -53,6 +53,7 @@ from cspine_assets.nnunet.replacement import (
     finished_fold,
     folders_aside,
     lock_file,
+    placing,
     seed_aside,
     take_place,
 )
@@ -172,33 +173,36 @@ def train_fold(
     aside = folders_aside(folders, stamp)
     request = TrainRequest(dataset=dataset, configuration=configuration, fold=fold, profile=profile, device="cpu")
     lock = lock_file(folders, dataset, configuration, fold)
-    with held(lock, f"training of {configuration} fold {fold}") as hold:
-        finished = finished_fold(folders, folder, stamp, probabilities=probabilities)
-        cases = FoldCases(**read_splits(plans.folder)[fold].model_dump())
-        work = model_folder(aside, dataset, configuration, profile) / f"fold_{fold}"
+    cases = FoldCases(**read_splits(plans.folder)[fold].model_dump())
+    work = model_folder(aside, dataset, configuration, profile) / f"fold_{fold}"
 
-        def begin(asked: TrainRequest, supervision: Supervision) -> None:
-            # first the question: nothing is begun by a training that is refused
-            require_consent(asked, folders, data=plans.fingerprint, supervision=supervision)
+    def begin(asked: TrainRequest, supervision: Supervision) -> None:
+        # first the question: nothing is begun by a training that is refused
+        require_consent(asked, folders, data=plans.fingerprint, supervision=supervision)
+        with placing(folders, dataset, configuration):
             seed_aside(folders, folder, stamp)
-            prepare_fold_folder(work, stamp, cases)
+        prepare_fold_folder(work, stamp, cases)
 
+    with held(lock, f"training of {configuration} fold {fold}") as hold:
+        with placing(folders, dataset, configuration):
+            finished = finished_fold(folders, folder, stamp, probabilities=probabilities)
         outcome = None
         if finished is None:
             outcome = _trained(request, aside, lease, crew, _telling(hold, supervision), begin)
-            finished = work
-            _note_run(finished, outcome, seconds=time.monotonic() - began)
-        wanted = {number: stamp_of(plans, configuration, number, profile) for number in _fold_numbers(plans)}
-        placement = take_place(folders, folder, wanted, fold=fold, probabilities=probabilities)
-        standing = folder / f"fold_{fold}"
-        trained = trained_fold(standing if placement.in_force else finished, placement, crew)
-        return trained.model_copy(
-            update={
-                "epochs_trained": outcome.epochs_trained if outcome else 0,
-                "resumed_from": outcome.resumed_from if outcome else None,
-                "up_to_date": outcome is None,
-            }
-        )
+        with placing(folders, dataset, configuration):
+            if outcome is not None:
+                _note_run(work, outcome, seconds=time.monotonic() - began)
+            wanted = {number: stamp_of(plans, configuration, number, profile) for number in _fold_numbers(plans)}
+            placement = take_place(folders, folder, wanted, fold=fold, probabilities=probabilities)
+            standing = finished_fold(folders, folder, stamp, probabilities=probabilities)
+            trained = trained_fold(standing or work, placement, crew)
+    return trained.model_copy(
+        update={
+            "epochs_trained": outcome.epochs_trained if outcome else 0,
+            "resumed_from": outcome.resumed_from if outcome else None,
+            "up_to_date": outcome is None,
+        }
+    )
 
 
 def trained_fold(fold_folder: Path, placement: Placement = STANDS, crew: Crew | None = None) -> TrainedFold:

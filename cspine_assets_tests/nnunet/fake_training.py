@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cspine_assets.nnunet.environment import NnunetFolders
@@ -20,11 +21,13 @@ class FakeTraining:
     Attributes:
         asked: Folds that were trained, in order.
         killed_in: Folds whose training dies after one epoch, its checkpoint written.
+        ended: Called when all files of a training are written, before its caller hears of it.
     """
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.killed_in: set[int] = set()
+        self.ended: Callable[[TrainRequest], None] = lambda _request: None
 
     def __call__(self, _module: str, request: TrainRequest, *, env: dict[str, str], **_how: object) -> TrainingOutcome:
         self.asked.append(request.fold)
@@ -53,6 +56,7 @@ class FakeTraining:
             (validation / "case.npz").touch()
         record = TrainingRecord(device="cpu:0", epochs=tuple(_epoch(request, epoch, epochs) for epoch in range(epochs)))
         (folder / RECORD_FILE).write_text(record.model_dump_json())
+        self.ended(request)
         trained = {"final": 0, "latest": epochs - 1, None: epochs}[found]
         return TrainingOutcome(epochs=epochs, epochs_trained=trained, resumed_from=found)
 

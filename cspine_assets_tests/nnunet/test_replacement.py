@@ -289,3 +289,31 @@ def test_stamps_of_earlier_releases_come_to_name_their_choice(train: Trainer, ch
     (first.fold_folder / "cspine_model.json").write_text(stamp.model_dump_json())
     train(OLD, 1)
     assert read_stamp(first.fold_folder) == first.stamp
+
+
+def test_a_fold_whose_training_has_just_ended_is_left_to_its_own_caller(train: Trainer, child: FakeTraining):
+    """Two folds end side by side: what the child of one has finished, the caller of the other must not move."""
+
+    def meanwhile(request) -> None:
+        if request.fold == 0:
+            child.ended = lambda _request: None
+            train(OLD, 1)
+
+    child.ended = meanwhile
+    (first,) = train(OLD, 0)
+    assert (first.fold_folder, first.placement.placed) == (train.place / "fold_0", (0,))
+    assert train(OLD, 0, 1)[1].up_to_date
+
+
+def test_probabilities_being_made_are_not_taken_for_a_double(train: Trainer, child: FakeTraining):
+    train(OLD, *FOLDS)
+
+    def meanwhile(request) -> None:
+        if request.fold == 1:
+            child.ended = lambda _request: None
+            train(of_epochs(2, export_validation_probabilities=True), 0)
+
+    child.ended = meanwhile
+    (again,) = train(of_epochs(2, export_validation_probabilities=True), 1)
+    assert list((again.fold_folder / "validation").glob("*.npz"))
+    assert list(folds_aside(train.folders)) == []
