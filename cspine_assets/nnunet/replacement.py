@@ -216,7 +216,7 @@ def _is_in_force(dataset: Path, configuration: Configuration, folds: Collection[
     """Whether a complete model of a configuration stands in place, by whatever trainer and plans."""
     return any(
         all(read_stamp(model / f"fold_{fold}") and is_complete(model / f"fold_{fold}") for fold in folds)
-        for model in dataset.glob(f"*__{configuration}")
+        for model in dataset.glob(f"[!.]*__{configuration}")  # what a killed process left is hidden
     )
 
 
