@@ -128,8 +128,8 @@ def _usable(
 ) -> tuple[pd.DataFrame, list[_Fault]]:
     """Returns the rows that fit the description, and what is wrong with all others."""
     key = node.table.key_columns()
-    doubled = frame.index[frame.duplicated(key, keep=False)] if key else []
-    faults = faults + [_Fault(int(at), f"expected one row of its {', '.join(key)}, got several") for at in doubled]
+    doubled: list[int] = frame.index[frame.duplicated(key, keep=False)].tolist() if key else []
+    faults = faults + [_Fault(at, f"expected one row of its {', '.join(key)}, got several") for at in doubled]
     left = frame.drop(index=[fault.position for fault in faults]) if faults else frame
     try:
         return validate(node.table, left), faults
@@ -142,7 +142,7 @@ def _usable(
     faults += [
         _Fault(int(case.index), value_fault(case.column, case.check, case.failure_case)) for case in rows_of(cases)
     ]
-    return validate(node.table, left.drop(index=cases["index"].unique())), faults
+    return validate(node.table, left.drop(index=cases["index"].unique().tolist())), faults
 
 
 def _rejected(node: MidrcNode, file: SourceFile, frame: pd.DataFrame, fault: _Fault, line: int) -> RejectedRow:
@@ -283,7 +283,7 @@ def _typed(
     if dtype == "Int64":
         broken = (numbers % 1 != 0).fillna(False)
         faults += _faults(name, "a whole number", text[broken])
-        numbers[broken] = pd.NA
+        numbers = numbers.mask(broken)
     return numbers
 
 
