@@ -35,10 +35,12 @@ class Program:
     Attributes:
         name: Names its log.
         command: Program and arguments.
+        ready: Whether what it needs is there; it is not started before.
     """
 
     name: str
     command: Sequence[str]
+    ready: Callable[[], bool] = lambda: True
 
 
 class _Kept:
@@ -56,7 +58,7 @@ class _Kept:
         self._started = self._next = 0.0
 
     def start_if_due(self) -> bool:
-        if self.process is not None or time.monotonic() < self._next:
+        if self.process is not None or time.monotonic() < self._next or not self.program.ready():
             return False
         self.process = subprocess.Popen(
             list(self.program.command),
