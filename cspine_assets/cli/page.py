@@ -7,6 +7,7 @@ programs share in ``code_server``, who may use the page in ``guard``.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,8 @@ from cspine_assets.cli.guard import served_addresses
 from cspine_assets.cli.page_lock import hold, require_free_port
 from cspine_assets.cli.page_token import ensure_token
 from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
-from cspine_assets.defs.dead_runs import close_orphaned_runs
-from cspine_assets.defs.instance import open_instance
+from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
-from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
 CODE_SERVER = "code_server"
 """Name of the program; runs are its children."""
@@ -74,7 +73,7 @@ def prepared_page(given: Path | None) -> Iterator[HomePage]:
     """
     home = Home(home_root(given))
     ensure_writable(home.root)
-    open_instance(home).dispose()
+    home.dagster.mkdir(exist_ok=True)
     with code_server() as code:
         yield HomePage(home, code)
 
@@ -130,7 +129,7 @@ def serve_page(
             page.environment,
             logs=page.home.logs,
             lock_file=page.lock_file,
-            before_start=lambda name: _close_runs(page.home, say) if name == CODE_SERVER else None,
+            before_start=lambda name: _make_ready(page, say) if name == CODE_SERVER else None,
             say=say,
             greeting=_greeting(page.home, port, token),
             echo=echo,
@@ -155,10 +154,15 @@ def _saying(log_file: Path, token: str | None) -> Callable[[str], None]:
     return say
 
 
-def _close_runs(home: Home, say: Callable[[str], None]) -> None:
-    """Marks runs as failed that ended with the code server, whose children they were, and removes leftovers."""
-    with open_instance(home) as instance:
-        for run_id in close_orphaned_runs(instance):
-            say(f"run {run_id} had ended with its code server and is marked as failed")
-    if gone := tidy(home):
-        say(f"removed {len(gone)} leftovers: of killed writers, and step output older than {LOG_DAYS} days")
+def _make_ready(page: HomePage, say: Callable[[str], None]) -> None:
+    """Has a process of its own do what needs Dagster: the supervisor runs for weeks, and is 100 MB smaller without it.
+
+    Raises:
+        HomeError: The home's stores cannot be opened.
+    """
+    command = [sys.executable, "-m", "cspine_assets.cli.before_page"]
+    done = subprocess.run(command, env=page.environment, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        say(line)
+    if done.returncode:
+        raise HomeError(done.stderr.strip() or f"{page.home.root}: its stores could not be opened.")
