@@ -168,7 +168,9 @@ def test_when_the_schedule_fires_is_set_in_the_home(home: Home, monkeypatch: pyt
     assert schedule.job_name == "reevaluate"
 
 
-@pytest.mark.parametrize("text", ["reevaluation: {chron: '* * * * *'}", "too_much: 2", "look_every_s: 0", "a: [", "alerts: {webhook: x}"])
+@pytest.mark.parametrize(
+    "text", ["reevaluation: {chron: '* * * * *'}", "too_much: 2", "look_every_s: 0", "a: [", "alerts: {webhook: x}"]
+)
 def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
     (home.root / SETTINGS_FILE).write_text(text)
     with pytest.raises(HomeError, match=SETTINGS_FILE):
@@ -176,8 +178,7 @@ def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
 
 
 def test_how_often_sensors_look_is_set_in_the_home(home: Home, monkeypatch: pytest.MonkeyPatch):
-    (home.root / SETTINGS_FILE).write_text("look_every_s: 5
-")
+    (home.root / SETTINGS_FILE).write_text("look_every_s: 5\n")
     monkeypatch.setenv("CSPINE_HOME", str(home.root))
     intervals = {one.name: one.minimum_interval_seconds for one in defs().get_repository_def().sensor_defs}
     assert intervals.pop("followers") == 30, "what is made in the meantime is followed by one run"
