@@ -91,7 +91,8 @@ def programs(
     return [
         Program(CODE_SERVER, page.code.command),
         Program("webserver", serve, ready=page.code.answers),
-        Program("daemon", daemon, ready=page.code.answers),
+        # a daemon without a code server gives up the runs that it was about to start again
+        Program("daemon", daemon, ready=page.code.answers, needs=CODE_SERVER),
     ]
 
 

@@ -70,7 +70,9 @@ def home(tmp_path: Path, receiver: Receiver) -> Home:
     home.open(HomeSettings("demo", str(download), str(download / PROVENANCE_FILE)))
     with open_instance(home) as instance:
         assert not any(report.failures for report in materialize(home, instance=instance, schemas=MADE))
-    (home.root / AUTOMATION_FILE).write_text(yaml.safe_dump({"alerts": {"webhook": receiver.address}, "look_every_s": 5}))
+    (home.root / AUTOMATION_FILE).write_text(
+        yaml.safe_dump({"alerts": {"webhook": receiver.address}, "look_every_s": 5})
+    )
     path = home.dagster / "dagster.yaml"
     settings = yaml.safe_load(path.read_text())
     settings["run_monitoring"] |= {"poll_interval_seconds": 3, "free_slots_after_run_end_seconds": 3}
