@@ -26,8 +26,8 @@ program = "import subprocess, sys, time; print('hello', flush=True); " \\
     "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); time.sleep(600)"
 try:
     names = {"one": None, "two": None, "three": "one"}
-    keep_alive([Program(name, [sys.executable, "-c", program], needs=needs) for name, needs in names.items()], os.environ,
-               logs=folder / "logs", lock_file=folder / "lock",
+    keep_alive([Program(name, [sys.executable, "-c", program], needs=needs) for name, needs in names.items()],
+               os.environ, logs=folder / "logs", lock_file=folder / "lock",
                before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True),
                greeting="here it opens", echo=True)
 except HomeError as error:

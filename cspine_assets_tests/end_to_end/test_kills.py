@@ -1,4 +1,6 @@
-"""Daemon, webserver, code server and runs are killed at ten moments: what stands is whole, and the work completes by itself.
+"""Daemon, webserver, code server and runs are killed at ten moments, and the work completes by itself.
+
+What stands is whole meanwhile.
 
 The work is the taking in of patients whose volumes were lost, again and again, so that a killed run was in the middle
 of a range of patients; nobody starts it a second time.
