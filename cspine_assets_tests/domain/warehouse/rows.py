@@ -125,7 +125,7 @@ def _metrics() -> pd.DataFrame:
         [
             {
                 **row,
-                "set": "test" if row["exam_id"] in TESTED else "cv",
+                "set": "test_model" if row["exam_id"] == EXAMS[-1] else "test" if row["exam_id"] in TESTED else "cv",
                 "structure": structure,
                 "split_sha256": "s",
                 "annotation_provenance": "model" if row["exam_id"] == EXAMS[-1] else "expert",
