@@ -6,6 +6,8 @@ What holds for every NIfTI of the study lives here. What a voxel means (labels, 
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,17 @@ from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
-from cspine_assets.domain.plain_nifti import PlainNifti, Scratch, read_plain_nifti, view_plain_nifti
+from cspine_assets.domain.image_names import refusal_of_ending
+from cspine_assets.domain.nifti_head import HEADER_BYTES, NiftiHead, axes_affine, strange_file
+from cspine_assets.domain.plain_nifti import (
+    LARGEST_RATIO,
+    PlainNifti,
+    Scratch,
+    absent,
+    damaged,
+    read_plain_nifti,
+    view_plain_nifti,
+)
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -27,8 +39,33 @@ SPACING_TOLERANCE_MM = 1e-3
 DIRECTION_TOLERANCE = 1e-4
 """Direction cosines may differ by this much, for the same reason."""
 
-_REAL_KINDS = "iuf"
-"""NumPy's letters for whole numbers and floats: of colours and complex numbers no voxel can be compared."""
+
+LABEL_TOLERANCE = 1e-3
+"""What rounding to single precision moves labels by at most, and the least that is proposed to allow."""
+
+LARGEST_SHIFT = 0.05
+"""What storing labels in whole numbers with a scaling moves them by at most: one of 256 levels of labels up to 12."""
+
+
+class UnplacedError(GeometryError):
+    """A file that does not say where its voxels lie, or says it in a way that cannot be true."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a person allows of files beyond the rules.
+
+    Attributes:
+        axes: Where the three array axes of a file without a usable placement point, such as ``PSR``; its voxel sizes
+            are then those of ``pixdim``, and its first voxel lies at 0. None refuses such a file.
+        label_tolerance: A value that lies so near to a whole number is taken for that label.
+    """
+
+    axes: str | None = None
+    label_tolerance: float = 0.0
+
+
+STRICT = Allowance()
 
 
 @dataclass(frozen=True)
@@ -115,35 +152,37 @@ class Volume:
     geometry: Geometry
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_geometry(path: Path, *, allowed: Allowance = STRICT) -> Geometry:
     """Returns the grid of a NIfTI from its header, without reading voxels.
 
     Raises:
-        GeometryError: The file is missing or no NIfTI.
+        GeometryError: The file is missing or no NIfTI-1, or its header cannot be trusted (``nifti_head``).
     """
-    return _grid(_load(path))
+    return _grid(_load(path, allowed), allowed)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, allowed: Allowance = STRICT) -> Volume:
     """Returns a scan with its intensities as stored on disk (scaled only where the header says so).
 
+    Args:
+        path: The file.
+        allowed: What is allowed beyond the rules.
+
     Raises:
-        GeometryError: The file is missing, no NIfTI, cut short, not three-dimensional, or holds colours or complex
-            numbers.
+        GeometryError: As ``read_geometry``, or it is cut short, damaged, not three-dimensional, or larger than memory.
     """
-    image = _load(path)
-    if len(image.shape) != 3:
-        raise GeometryError(f"{path}: expected a volume of 3 axes, got shape {image.shape}. Is it a time series?")
-    kind = image.get_data_dtype()
-    if kind.kind not in _REAL_KINDS:
-        raise GeometryError(f"{path}: expected one real number a voxel, got {kind}. Is it a colour picture?")
+    image = _load(path, allowed)
     try:
         array = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError) as error:
+    except MemoryError as error:
+        raise GeometryError(
+            f"{path}: expected a volume that fits into memory, got shape {image.shape}. Is it a single scan?"
+        ) from error
+    except Exception as error:  # what zlib, NumPy and nibabel raise on foreign bytes is listed nowhere
         raise GeometryError(
             f"{path}: expected a whole NIfTI, the voxels cannot be read ({_in_a_line(error)})."
         ) from error
-    return Volume(array, _grid(image))
+    return Volume(array, _grid(image, allowed))
 
 
 def view_volume(content: bytes | memoryview) -> Volume | None:
@@ -155,28 +194,35 @@ def view_volume(content: bytes | memoryview) -> Volume | None:
     return None if plain is None else _as_volume(plain)
 
 
-def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
+def read_mask(path: Path, *, scratch: Scratch | None = None, allowed: Allowance = STRICT) -> Volume:
     """Returns a mask as uint8.
 
     Args:
         path: The file.
         scratch: Memory to read many masks with, one after another: the mask is gone when it is used again. None for
             a mask that stays.
+        allowed: What is allowed beyond the rules.
 
     Raises:
         GeometryError: As ``read_volume``, its bytes are damaged, or a value is no whole number between 0 and 255.
     """
     plain = read_plain_nifti(path, scratch or Scratch())
-    volume = read_volume(path) if plain is None else _as_volume(plain)
+    volume = read_volume(path, allowed=allowed) if plain is None else _as_volume(plain)
     if volume.array.dtype == np.uint8:
         return Volume(volume.array.astype(np.uint8, copy=False), volume.geometry)
+    values = volume.array
     with np.errstate(invalid="ignore"):  # what is no number is refused below
-        mask = volume.array.astype(np.uint8)
-    if not np.array_equal(mask, volume.array):
-        other = volume.array[mask != volume.array]
+        mask = values.astype(np.uint8)
+        if np.array_equal(mask, values):
+            return Volume(mask, volume.geometry)
+        mask = (np.rint(values) if values.dtype.kind == "f" else values).astype(np.uint8)
+        away = np.abs(np.subtract(values, mask, dtype=np.float64))
+    wrong = ~(away <= allowed.label_tolerance)
+    if wrong.any():
+        other, largest = values[wrong], float(np.nanmax(away, initial=0))
         raise GeometryError(
-            f"{path}: expected labels as whole numbers between 0 and 255, got {other[0]:g} "
-            f"({other.size} such voxel(s)). Is it a mask, and not an image or probabilities?"
+            f"{path}: expected labels as whole numbers between 0 and 255, got {other[0]:.9g} "
+            f"({other.size} such voxel(s)). {_remedy_for_labels(path, largest)}"
         )
     return Volume(mask, volume.geometry)
 
@@ -241,24 +287,64 @@ def middle_slice(geometry: Geometry) -> int:
     return geometry.shape[geometry.slice_axis] // 2
 
 
+def place_volume(path: Path, destination: Path, allowed: Allowance) -> None:
+    """Writes a copy of a scan that is placed as a person says, for tools that read the file's own header.
+
+    Raises:
+        GeometryError: As ``read_volume``.
+    """
+    import nibabel as nib  # noqa: PLC0415 - as above
+
+    image = _load(path, allowed)
+    header = image.header.copy()
+    affine = _grid(image, allowed).affine
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    nib.save(nib.Nifti1Image(image.dataobj, affine, header), destination)
+
+
+def is_placed(path: Path) -> bool:
+    """Whether a file says in a sound way where its voxels lie."""
+    head = NiftiHead.of(_start(path))
+    return head is not None and head.placement_fault() is None
+
+
+def _remedy_for_labels(path: Path, largest: float) -> str:
+    """Returns what to do about values that are no labels; a scaling of the header is the usual cause."""
+    head = NiftiHead.of(_start(path))
+    is_scaled = head is not None and head.is_scaled
+    if largest > (LARGEST_SHIFT if is_scaled else LABEL_TOLERANCE):
+        return "Is it a mask, and not an image or probabilities?"
+    how = f"with a scaling (scl_slope {head.slope:.9g})" if head is not None and head.is_scaled else "as floats"
+    allowed = max(LABEL_TOLERANCE, float(f"{1.05 * largest:.1g}"))
+    return (
+        f"It was saved {how}, which moved its labels by up to {largest:.2g}. Save it as whole numbers, or allow it "
+        f"with --label-tolerance {allowed:g}."
+    )
+
+
 def _as_volume(plain: PlainNifti) -> Volume:
     return Volume(plain.array, Geometry(plain.array.shape, plain.affine))
 
 
-def _grid(image: nib.Nifti1Image) -> Geometry:
-    return Geometry(tuple(int(n) for n in image.shape), np.asarray(image.affine, dtype=np.float64))
+def _grid(image: nib.Nifti1Image, allowed: Allowance = STRICT) -> Geometry:
+    """Returns the grid of an image that ``_load`` has judged."""
+    shape = tuple(int(n) for n in image.shape)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    head = NiftiHead.of(image.header.binaryblock)
+    if allowed.axes is not None and head is not None and head.placement_fault() is not None:
+        affine = axes_affine(allowed.axes, head.pixdim[1:4])
+    return Geometry(shape, affine)
 
 
-def _load(path: Path) -> nib.Nifti1Image:
-    """Opens a NIfTI, its voxels unread."""
+def _load(path: Path, allowed: Allowance = STRICT) -> nib.Nifti1Image:
+    """Opens a NIfTI, its header judged and its voxels unread."""
     import nibabel as nib  # noqa: PLC0415 - as above
-    from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415
 
+    _check_head(path, allowed)
     try:
         image = nib.load(path)
-    except FileNotFoundError as error:
-        raise GeometryError(f"{path}: expected a NIfTI file, there is none.") from error
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # what nibabel raises on foreign bytes is listed nowhere
         raise GeometryError(
             f"{path}: expected a NIfTI file, got something unreadable ({_in_a_line(error)})."
         ) from error
@@ -267,6 +353,49 @@ def _load(path: Path) -> nib.Nifti1Image:
     return image
 
 
+def _check_head(path: Path, allowed: Allowance) -> None:
+    """Refuses a file by its name or header, before any memory is taken for its voxels."""
+    if found := refusal_of_ending(path.name):
+        raise GeometryError(f"{path}: {found}")
+    start = _start(path)
+    head = NiftiHead.of(start)
+    fault = strange_file(start) if head is None else head.layout_fault()
+    if head is not None and fault is None:
+        fault = head.shear_fault()
+    if head is None or fault is not None:
+        raise GeometryError(f"{path}: {fault}")
+    unplaced = head.placement_fault()
+    if unplaced is not None and allowed.axes is not None:
+        unplaced = head.size_fault()
+    elif unplaced is not None:
+        unplaced = f"{unplaced} If you know how its axes lie, say so with --assume-axes, such as --assume-axes PSR."
+    if unplaced is not None:
+        raise UnplacedError(f"{path}: {unplaced}")
+    held = path.stat().st_size * (LARGEST_RATIO if path.name.lower().endswith(".gz") else 1)
+    if head.vox_offset + head.voxel_bytes > held:
+        raise GeometryError(
+            f"{path}: expected {head.voxel_bytes} bytes of voxels as its header says, the file is too short for them. "
+            "It is cut short or its header is damaged; fetch or make it again."
+        )
+
+
+def _start(path: Path) -> bytes:
+    """Returns the first inflated bytes of a file, enough for its header.
+
+    Raises:
+        GeometryError: It is missing, cannot be read, or its compressed bytes are damaged.
+    """
+    try:
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+            return stream.read(HEADER_BYTES)
+    except FileNotFoundError as error:
+        raise absent(path) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise damaged(path) from error
+    except (OSError, ValueError) as error:
+        raise GeometryError(f"{path}: expected a NIfTI file, it cannot be read ({_in_a_line(error)}).") from error
+
+
 def _in_a_line(error: Exception) -> str:
     """Returns what a library says, which may be broken into lines, as a part of one message."""
-    return " ".join(str(error).split())
+    return " ".join(f"{type(error).__name__}: {error}".split())

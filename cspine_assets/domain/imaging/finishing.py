@@ -12,7 +12,7 @@ from cspine_assets.domain.errors import ConversionError, GeometryError
 from cspine_assets.domain.imaging.compression import mapped, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.converter import Produced, converter_name
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
-from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
+from cspine_assets.domain.imaging.nifti_header import without_free_text
 from cspine_assets.domain.imaging.outcome import ConvertedVolume, Origin
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.series import SeriesGeometry
@@ -24,7 +24,7 @@ from cspine_assets.domain.imaging.verification import (
     check_voxels,
     compare_with_shipped,
 )
-from cspine_assets.domain.volume import Volume, read_volume, view_volume
+from cspine_assets.domain.volume import UnplacedError, Volume, read_volume, view_volume
 
 
 def finish_converted(
@@ -96,16 +96,10 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
     """
     subject = request.exam_id
     content = read_nifti_bytes(shipped, subject=subject)
-    try:
-        stripped = without_free_text(content)
-        placed = has_orientation(content)
-    except GeometryError as error:
-        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {shipped.name}: {error} Fetch it again.") from error
-    if not placed:
-        raise Refusal(Cause.UNPLACED, f"{subject}: expected a qform or sform in {shipped.name}, found neither.")
     volume = _unpacked(content, folder, f"{subject}: {shipped.name}")
     check_sagittal(volume.geometry, subject=subject, slice_count=request.expected_instances)
     check_voxels(volume, subject=subject)
+    stripped = without_free_text(content)
     sha256 = write_gzip(destination, stripped.head, stripped.voxels)
     return ConvertedVolume(
         request=request,
@@ -155,9 +149,8 @@ def _readable(content: bytes | memoryview, as_file: Callable[[], Path], subject:
         except GeometryError as error:
             # the message names a scratch file that is gone when somebody reads it
             found = str(error).removeprefix(f"{file}: ")
-            raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {found} Fetch the exam again.") from error
-    if abs(float(volume.geometry.voxel_volume_mm3)) < 1e-6:
-        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: expected voxels with a size, found an affine without one.")
+            cause = Cause.UNPLACED if isinstance(error, UnplacedError) else Cause.NOT_A_VOLUME
+            raise Refusal(cause, f"{subject}: {found}") from error
     return volume
 
 
