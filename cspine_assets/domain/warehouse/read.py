@@ -25,9 +25,10 @@ Connection: TypeAlias = duckdb.DuckDBPyConnection
 CATALOG: Final = "cspine"
 _ROWS_PER_BATCH: Final = 50_000
 _READING: Final = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-_PLAIN_TYPES: Final = frozenset(
-    ["BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "FLOAT", "DOUBLE", "VARCHAR"]
-)
+_PLAIN_TYPES: Final = {
+    *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
+    *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "VARCHAR"),
+}
 """Types that Arrow, pandas and the screen hold as they are."""
 _CLOSED: Final = {
     "allow_community_extensions": "false",
