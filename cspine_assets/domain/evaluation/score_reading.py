@@ -127,7 +127,7 @@ def _refuse_repeated_header(path: Path) -> None:
     twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
     if twice:
         raise CSpineError(
-            f"{path}: expected every column once, got {', '.join(twice[:5])} several times. Rename or remove the others."
+            f"{path}: expected every column once, got {', '.join(twice[:5])} several times. Rename or remove the rest."
         )
 
 

@@ -100,7 +100,7 @@ def serve(commons: Commons) -> ThreadingHTTPServer:
                 return self._json(404, {"error": "unknown"})
             return self._json(200, {"url": f"{commons.address}/store/{object_id}?signature={SECRET}"})
 
-        def _store(self, object_id: str):
+        def _store(self, object_id: str):  # noqa: PLR0911 - a road a return
             content = commons.objects[object_id]
             faults = ("expired", "short", "long", "altered", "broken", "labelled", "packed")
             fault = commons.next_fault(object_id, *faults)
