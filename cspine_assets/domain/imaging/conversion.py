@@ -164,6 +164,7 @@ def _volume(
             task.destination,
             produced=produced,
             series=verdict,
+            slices=opened.slices,
             findings=opened.findings,
             notes=opened.notes,
             folder=folder / "shipped",

@@ -14,6 +14,7 @@ from cspine_assets.domain.imaging.converter import Produced, converter_name
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.nifti_header import without_free_text
 from cspine_assets.domain.imaging.outcome import ConvertedVolume, Origin
+from cspine_assets.domain.imaging.pixels import Slices, check_pixels
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
@@ -33,23 +34,25 @@ def finish_converted(
     *,
     produced: Produced,
     series: SeriesGeometry,
+    slices: Slices | None,
     findings: tuple[HeaderFinding, ...],
     notes: tuple[str, ...],
     folder: Path,
 ) -> ConvertedVolume:
-    """Checks what dcm2niix wrote against the headers and the shipped NIfTI, and writes it to its place.
+    """Checks what dcm2niix wrote against headers, pixels and the shipped NIfTI, and writes it to its place.
 
     Args:
         request: What was asked for.
         destination: Place of the volume.
         produced: Files and remarks of the converter.
         series: What the headers describe.
+        slices: The instances, whose pixels the voxels are held against.
         findings: Passed on.
         notes: Joined to the converter's warnings.
         folder: For unpacking the shipped NIfTI.
 
     Raises:
-        ConversionError: There is not exactly one file, or it is not the volume that the headers describe.
+        ConversionError: There is not exactly one file, or it is not the volume of the headers and pixels.
     """
     subject = request.exam_id
     if len(produced.files) != 1:
@@ -63,6 +66,8 @@ def finish_converted(
     volume = _readable(content, lambda: produced.files[0], f"{subject}: the volume of dcm2niix")
     check_against_headers(volume.geometry, series.grid, subject=subject)
     check_voxels(volume, subject=subject)
+    if slices is not None:
+        notes = (*notes, *check_pixels(volume, series.grid, slices, subject=subject))
     comparison, remarks = _compare(request, volume, folder)
     stripped = without_free_text(content)
     sha256 = write_gzip(destination, stripped.head, stripped.voxels)

@@ -77,7 +77,10 @@ def check_series(instances: Sequence[Instance], expectation: SeriesExpectation) 
     _check_identity(instances, expectation)
     _check_pixels(instances, expectation.subject)
     _check_stack(instances, expectation)
-    return _geometry(instances, expectation.subject)
+    series = _geometry(instances, expectation.subject)
+    if expectation.instance_count is None:
+        _check_promises(instances, expectation.subject)
+    return series
 
 
 def _check_identity(instances: Sequence[Instance], expectation: SeriesExpectation) -> None:
@@ -157,8 +160,6 @@ def _check_stack(instances: Sequence[Instance], expectation: SeriesExpectation) 
             f"{subject}: expected {expectation.instance_count} instances (number_of_instances of the series), "
             f"found {len(instances)}. Fetch the series again.",
         )
-    if expectation.instance_count is None:
-        _check_promises(instances, subject)
     if len(instances) < 2:
         raise Refusal(Cause.OTHER_KIND, f"{subject}: expected a stack of slices, found a single one.")
 
