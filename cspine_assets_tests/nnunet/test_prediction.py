@@ -6,6 +6,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -19,8 +20,8 @@ from nnunetv2.postprocessing.remove_connected_components import remove_all_but_l
 from cspine_assets.domain.errors import CSpineError, ModelError
 from cspine_assets.nnunet import process
 from cspine_assets.nnunet.application import Application
-from cspine_assets.nnunet.children import predict as child
 from cspine_assets.nnunet.children import loading
+from cspine_assets.nnunet.children import predict as child
 from cspine_assets.nnunet.children.loading import load_folds
 from cspine_assets.nnunet.children.pulse import Pulse
 from cspine_assets.nnunet.dataset import ANNOTATED
