@@ -28,10 +28,10 @@ srow_x and srow_y and srow_z, magic."""
 _SECOND_VERSION: Final = (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 """How a header of NIfTI-2 begins, in either byte order: its length, 540."""
 
-_TYPE_BITS: Final = {
-    2: 8, 4: 16, 8: 32, 16: 32, 64: 64, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64,
+TYPES: Final = {
+    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
-"""Bits of the data types that hold one real number a voxel (nifti1.h)."""
+"""Data types that hold one real number a voxel (nifti1.h)."""
 
 _OTHER_TYPES: Final = {1: "bits", 32: "complex numbers", 128: "colours (RGB)", 1536: "128-bit floats",
                        1792: "complex numbers", 2048: "complex numbers", 2304: "colours (RGBA)"}  # fmt: skip
@@ -42,13 +42,25 @@ _UNITS: Final = {1: "metres", 3: "micrometres"}
 _SIZES_MM: Final = (1e-3, 1e3)
 """A voxel of a scan of a person is neither shorter nor longer than this."""
 
-SHEAR_TOLERANCE: Final = 1e-3
-"""Cosine of the angle between two axes that counts as a right angle: distances are then right within 0.05 percent."""
+SHEAR_TOLERANCE: Final = 1e-4
+"""Cosine of the angle between two axes that counts as a right angle: nnU-Net's reader opens such a file, and distances
+are right within 0.005 percent."""
+
+LARGEST_VOLUME_BYTES: Final = 4 << 30
+"""No memory is taken for a larger volume, whatever a header promises."""
+
+FURTHEST_MM: Final = 1e5
+"""A first voxel further from the scanner's centre is none: single precision cannot tell voxels apart out there."""
+
+_FAR: Final = f"expected the first voxel within {FURTHEST_MM:g} mm of the scanner's centre, found it further away."
+
+_QUATERNION_TOLERANCE: Final = 3e-7
+"""Rounding of a unit quaternion in single precision; what is longer is refused by nibabel too."""
 
 _LETTERS: Final = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
 """Axis of the world (RAS) that a letter names, and its sign."""
 
-_PLACES: Final = range(1, 6)
+PLACES: Final = range(1, 6)
 """Codes of a qform or sform that places the voxels somewhere (nifti1.h)."""
 
 
@@ -105,18 +117,33 @@ class NiftiHead:
     @property
     def is_placed(self) -> bool:
         """Whether a qform or sform places the voxels in the scanner's world."""
-        return self.sform_code in _PLACES or self.qform_code in _PLACES
+        return self.has_sform or self.qform_code in PLACES
+
+    @property
+    def has_sform(self) -> bool:
+        """Whether the sform places the voxels; the qform does otherwise."""
+        return self.sform_code in PLACES
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return self.dim[1 : self.dim[0] + 1]
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the stored numbers, in the file's byte order."""
+        return np.dtype(self.byte_order + TYPES[self.datatype])
 
     @property
     def voxel_bytes(self) -> int:
         """Bytes that all voxels take."""
-        return prod(self.dim[1 : self.dim[0] + 1]) * _TYPE_BITS.get(self.datatype, 0) // 8
+        return prod(self.shape) * self.dtype.itemsize
 
     @property
     def has_plain_placement(self) -> bool:
         """Whether the sform places the voxels and nothing is wrong with it."""
         return (
-            self.sform_code in _PLACES
+            self.has_sform
             and self.units not in _UNITS
             and placement_fault(self.srow) is None
             and shear_fault(self.srow) is None
@@ -133,12 +160,13 @@ class NiftiHead:
         if self.magic != b"n+1\0":
             return "expected a NIfTI-1 file, found another mark in its header. Save it as NIfTI-1 again."
         if count != 3 or min(self.dim[1:4]) < 1:
-            found = self.dim[1 : count + 1] if 1 <= count <= 7 else self.dim
-            return f"expected a volume of 3 axes, got shape {found}. Is it a time series?"
+            return f"expected a volume of 3 axes, {self._shape_found()}"
         if self.datatype in _OTHER_TYPES:
             return f"expected one real number a voxel, found {_OTHER_TYPES[self.datatype]}. Is it a colour picture?"
-        if self.datatype not in _TYPE_BITS:
+        if self.datatype not in TYPES:
             return f"expected a number type of NIfTI-1, found datatype {self.datatype}. Save the file again."
+        if self.voxel_bytes > LARGEST_VOLUME_BYTES:
+            return f"expected a scan of a person, got shape {self.shape}, which is over 4 GiB. Cut out the part needed."
         if not (isfinite(self.vox_offset) and self.vox_offset >= FIRST_VOXEL and self.vox_offset % 1 == 0):
             return (
                 f"expected voxels from byte {FIRST_VOXEL} on, found vox_offset {self.vox_offset:g}: the first voxels "
@@ -148,7 +176,18 @@ class NiftiHead:
             return "expected a finite scaling, found scl_slope or scl_inter infinite or NaN. Save the file again."
         return None
 
-    def placement_fault(self) -> str | None:
+    def _shape_found(self) -> str:
+        count = self.dim[0]
+        if not 1 <= count <= 7:
+            return f"its header says {count}. Its header is damaged; make or fetch it again."
+        found = self.dim[1 : count + 1]
+        if min(found) < 1:
+            return f"got shape {found}, with an axis without voxels. Its header is damaged; make or fetch it again."
+        if count > 3 and set(found[3:]) == {1}:
+            return f"got shape {found}. Save it with its first 3 axes alone."
+        return f"got shape {found}. {'Is it a time series?' if count > 3 else 'Is it a single slice?'}"
+
+    def placement_fault(self) -> str | None:  # noqa: PLR0911 - a rule a return
         """Returns why the voxels cannot be placed in millimetres, as ``layout_fault`` does."""
         if self.units in _UNITS:
             return (
@@ -160,17 +199,19 @@ class NiftiHead:
                 "expected a qform or sform that places the voxels, found neither: nobody can tell which axis runs from "
                 "left to right."
             )
-        if self.sform_code in _PLACES:
+        if self.has_sform:
             return placement_fault(self.srow)
         if not all(map(isfinite, (self.pixdim[0], *self.quatern))):
             return "expected finite numbers in the qform, found infinite ones or NaN."
-        if sum(part * part for part in self.quatern[:3]) > 1 + 1e-3:
+        if sum(part * part for part in self.quatern[:3]) > 1 + _QUATERNION_TOLERANCE:
             return "expected a unit quaternion in the qform, found a longer one."
+        if max(map(abs, self.quatern[3:])) > FURTHEST_MM:
+            return _FAR
         return self.size_fault()
 
     def shear_fault(self) -> str | None:
         """Returns which array axes are not at right angles; None where all are, or the placement is none."""
-        return shear_fault(self.srow) if self.sform_code in _PLACES and self.placement_fault() is None else None
+        return shear_fault(self.srow) if self.has_sform and self.placement_fault() is None else None
 
     def size_fault(self) -> str | None:
         """Returns why the voxel sizes of ``pixdim`` cannot be, None where they can; so long as the unit is known."""
@@ -211,6 +252,8 @@ def strange_file(start: bytes) -> str:
     """Returns what a file is that has no header of NIfTI-1, by its first bytes."""
     if start[:4] in _SECOND_VERSION:
         return "expected NIfTI-1, found NIfTI-2, which nnU-Net's reader cannot open. Save it as NIfTI-1."
+    if start[:2] == b"\x1f\x8b":
+        return "expected a NIfTI file, found one packed with gzip where its name does not say so. Call it .nii.gz."
     if start[128:132] == b"DICM":
         return "expected a NIfTI file, found a DICOM instance. Convert its series with `cspine convert`."
     if start[:4] == b"PK\x03\x04":
@@ -236,7 +279,7 @@ def placement_fault(srow: tuple[float, ...]) -> str | None:
             f"expected voxels between {low:g} and {high:g} mm, found an affine with {_numbers(sizes)} mm. "
             "Save it with its placement."
         )
-    return None
+    return _FAR if max(abs(srow[at]) for at in (3, 7, 11)) > FURTHEST_MM else None
 
 
 def shear_fault(srow: tuple[float, ...]) -> str | None:

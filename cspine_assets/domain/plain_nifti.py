@@ -16,21 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
-from cspine_assets.domain.nifti_head import FIRST_VOXEL, NiftiHead
-
-_TYPES: Final = {
-    2: "u1",
-    4: "i2",
-    8: "i4",
-    16: "f4",
-    64: "f8",
-    256: "i1",
-    512: "u2",
-    768: "u4",
-    1024: "i8",
-    1280: "u8",
-}
-"""Data types of NIfTI-1 that a mask may have: whole numbers of every width, and floats that hold them."""
+from cspine_assets.domain.nifti_head import FIRST_VOXEL, TYPES, NiftiHead
 
 LARGEST_RATIO: Final = 1032
 """Deflate makes nothing smaller than this part of itself (zlib.net/zlib_tech.html): a trailer that promises more lies,
@@ -78,6 +64,7 @@ def read_plain_nifti(path: Path, scratch: Scratch) -> PlainNifti | None:
     Raises:
         GeometryError: The file is missing, or its compressed bytes are damaged or cut short.
     """
+    require_file(path)
     try:
         content = _content(path, scratch)
     except FileNotFoundError as error:
@@ -92,6 +79,16 @@ def view_plain_nifti(content: bytes | memoryview) -> PlainNifti | None:
     return None if len(content) < FIRST_VOXEL else _parse(memoryview(content))
 
 
+def require_file(path: Path) -> None:
+    """Refuses a folder or a pipe, of which reading might never end.
+
+    Raises:
+        GeometryError: There is something, and it is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise GeometryError(f"{path}: expected a NIfTI file, found a folder, pipe or device. Take it away.")
+
+
 def absent(path: Path) -> GeometryError:
     """Returns the error of a file that is not there."""
     found = f"this is a link to {path.readlink()}, which is gone" if path.is_symlink() else "there is none"
@@ -99,7 +96,14 @@ def absent(path: Path) -> GeometryError:
 
 
 def damaged(path: Path) -> GeometryError:
-    """Returns the error of a file whose compressed bytes cannot be inflated to their end."""
+    """Returns the error of a file whose compressed bytes cannot be inflated to their end, or which is not packed."""
+    with path.open("rb") as stream:
+        is_packed = stream.read(2) == b"\x1f\x8b"
+    if not is_packed:
+        return GeometryError(
+            f"{path}: expected a NIfTI packed with gzip as its name says, found other bytes. Call it .nii if it is "
+            "one, or make or fetch it again."
+        )
     return GeometryError(
         f"{path}: expected a whole NIfTI packed with gzip, its bytes are damaged or cut short. Make or fetch it again."
     )
@@ -121,7 +125,8 @@ def _inflate(path: Path, packed: bytes, scratch: Scratch) -> memoryview | None:
     if size > len(packed) * LARGEST_RATIO:
         return None
     try:
-        return memoryview(imagecodecs.gzip_decode(packed, out=scratch.take(size)))
+        content = memoryview(imagecodecs.gzip_decode(packed, out=scratch.take(size)))
+        return content if len(content) == size else None
     except imagecodecs.DeflateError as error:
         if "BAD_DATA" in str(error):
             raise damaged(path) from error
@@ -133,14 +138,13 @@ def _inflate(path: Path, packed: bytes, scratch: Scratch) -> memoryview | None:
 def _parse(content: memoryview) -> PlainNifti | None:
     """Returns the volume in a file's bytes, or None where this module does not know what its header says."""
     head = NiftiHead.of(content)
-    if head is None or head.dim[0] != 3 or head.is_scaled or head.datatype not in _TYPES:
+    if head is None or head.dim[0] != 3 or head.is_scaled or head.datatype not in TYPES:
         return None
-    dtype = np.dtype(head.byte_order + _TYPES[head.datatype])
-    if head.bitpix != 8 * dtype.itemsize or not head.has_plain_placement or head.layout_fault() is not None:
+    if head.bitpix != 8 * head.dtype.itemsize or not head.has_plain_placement or head.layout_fault() is not None:
         return None
     start, shape = int(head.vox_offset), head.dim[1:4]
     end = start + head.voxel_bytes
     if end > len(content):
         return None
     affine = np.array([*head.srow, 0, 0, 0, 1], dtype=np.float64).reshape(4, 4)
-    return PlainNifti(np.frombuffer(content[start:end], dtype).reshape(shape, order="F"), affine)
+    return PlainNifti(np.frombuffer(content[start:end], head.dtype).reshape(shape, order="F"), affine)

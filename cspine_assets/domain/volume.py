@@ -7,11 +7,10 @@ What holds for every NIfTI of the study lives here. What a voxel means (labels, 
 from __future__ import annotations
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
 from cspine_assets.domain.image_names import refusal_of_ending
-from cspine_assets.domain.nifti_head import HEADER_BYTES, NiftiHead, axes_affine, strange_file
+from cspine_assets.domain.nifti_head import HEADER_BYTES, PLACES, NiftiHead, axes_affine, strange_file
 from cspine_assets.domain.plain_nifti import (
     LARGEST_RATIO,
     PlainNifti,
@@ -27,6 +26,7 @@ from cspine_assets.domain.plain_nifti import (
     absent,
     damaged,
     read_plain_nifti,
+    require_file,
     view_plain_nifti,
 )
 
@@ -45,6 +45,9 @@ LABEL_TOLERANCE = 1e-3
 
 LARGEST_SHIFT = 0.05
 """What storing labels in whole numbers with a scaling moves them by at most: one of 256 levels of labels up to 12."""
+
+
+_PIECE_BYTES: Final = 1 << 22
 
 
 class UnplacedError(GeometryError):
@@ -158,7 +161,7 @@ def read_geometry(path: Path, *, allowed: Allowance = STRICT) -> Geometry:
     Raises:
         GeometryError: The file is missing or no NIfTI-1, or its header cannot be trusted (``nifti_head``).
     """
-    return _grid(_load(path, allowed), allowed)
+    return _grid(_judged(path, allowed), allowed)
 
 
 def read_volume(path: Path, *, allowed: Allowance = STRICT) -> Volume:
@@ -169,20 +172,10 @@ def read_volume(path: Path, *, allowed: Allowance = STRICT) -> Volume:
         allowed: What is allowed beyond the rules.
 
     Raises:
-        GeometryError: As ``read_geometry``, or it is cut short, damaged, not three-dimensional, or larger than memory.
+        GeometryError: As ``read_geometry``, or it is cut short, damaged, or larger than memory.
     """
-    image = _load(path, allowed)
-    try:
-        array = np.asanyarray(image.dataobj)
-    except MemoryError as error:
-        raise GeometryError(
-            f"{path}: expected a volume that fits into memory, got shape {image.shape}. Is it a single scan?"
-        ) from error
-    except Exception as error:  # what zlib, NumPy and nibabel raise on foreign bytes is listed nowhere
-        raise GeometryError(
-            f"{path}: expected a whole NIfTI, the voxels cannot be read ({_in_a_line(error)})."
-        ) from error
-    return Volume(array, _grid(image, allowed))
+    opened = _judged(path, allowed)
+    return Volume(_scaled(_stored(path, opened.head), opened.head), _grid(opened, allowed))
 
 
 def view_volume(content: bytes | memoryview) -> Volume | None:
@@ -240,16 +233,15 @@ def write_mask(path: Path, mask: NDArray[np.uint8], like: Path) -> None:
     """
     import nibabel as nib  # noqa: PLC0415 - as above
 
-    scan = _load(like)
-    if tuple(mask.shape) != tuple(scan.shape):
-        raise GeometryError(f"{path}: expected a mask of the scan's shape {scan.shape}, got {mask.shape}.")
-    header = scan.header.copy()
+    scan = _judged(like, STRICT)
+    if tuple(mask.shape) != scan.head.shape:
+        raise GeometryError(f"{path}: expected a mask of the scan's shape {scan.head.shape}, got {mask.shape}.")
+    header = scan.header()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     # a scan's free text may name a patient or a place
     header["descrip"] = header["aux_file"] = header["db_name"] = b""
-    header.extensions.clear()
     with written_aside(path) as aside:
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), None, header), aside)
 
@@ -295,12 +287,15 @@ def place_volume(path: Path, destination: Path, allowed: Allowance) -> None:
     """
     import nibabel as nib  # noqa: PLC0415 - as above
 
-    image = _load(path, allowed)
-    header = image.header.copy()
-    affine = _grid(image, allowed).affine
+    opened = _judged(path, allowed)
+    header = opened.header()
+    affine = _grid(opened, allowed).affine
     header.set_sform(affine, code=1)
     header.set_qform(affine, code=1)
-    nib.save(nib.Nifti1Image(image.dataobj, affine, header), destination)
+    header.set_slope_inter(1, 0)
+    voxels = _scaled(_stored(path, opened.head), opened.head)
+    header.set_data_dtype(voxels.dtype)
+    nib.save(nib.Nifti1Image(voxels, affine, header), destination)
 
 
 def is_placed(path: Path) -> bool:
@@ -327,34 +322,43 @@ def _as_volume(plain: PlainNifti) -> Volume:
     return Volume(plain.array, Geometry(plain.array.shape, plain.affine))
 
 
-def _grid(image: nib.Nifti1Image, allowed: Allowance = STRICT) -> Geometry:
-    """Returns the grid of an image that ``_load`` has judged."""
-    shape = tuple(int(n) for n in image.shape)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    head = NiftiHead.of(image.header.binaryblock)
-    if allowed.axes is not None and head is not None and head.placement_fault() is not None:
+@dataclass(frozen=True)
+class _Opened:
+    """A header that has been judged, and its bytes."""
+
+    head: NiftiHead
+    start: bytes
+
+    def header(self) -> nib.Nifti1Header:
+        """Returns the header for nibabel: without extensions, and with what nibabel refuses as nifti1.h means it."""
+        import nibabel as nib  # noqa: PLC0415 - as above
+
+        header = nib.Nifti1Header(self.start, check=False)
+        header["vox_offset"] = 0
+        header["pixdim"][:4] = (-1 if self.head.pixdim[0] < 0 else 1, *map(abs, self.head.pixdim[1:4]))
+        for code in ("qform_code", "sform_code"):
+            if int(header[code]) not in PLACES:
+                header[code] = 0
+        return header
+
+
+def _grid(opened: _Opened, allowed: Allowance = STRICT) -> Geometry:
+    """Returns the grid of a header that ``_judged`` has passed."""
+    head = opened.head
+    if allowed.axes is not None and head.placement_fault() is not None:
         affine = axes_affine(allowed.axes, head.pixdim[1:4])
-    return Geometry(shape, affine)
+    elif head.has_sform:
+        affine = np.array([*head.srow, 0, 0, 0, 1], dtype=np.float64).reshape(4, 4)
+    else:
+        affine = np.asarray(opened.header().get_qform(), dtype=np.float64)
+    return Geometry(head.shape, affine)
 
 
-def _load(path: Path, allowed: Allowance = STRICT) -> nib.Nifti1Image:
-    """Opens a NIfTI, its header judged and its voxels unread."""
-    import nibabel as nib  # noqa: PLC0415 - as above
+def _judged(path: Path, allowed: Allowance) -> _Opened:
+    """Returns the header of a file whose name and header are those of a NIfTI that can be trusted.
 
-    _check_head(path, allowed)
-    try:
-        image = nib.load(path)
-    except Exception as error:  # what nibabel raises on foreign bytes is listed nowhere
-        raise GeometryError(
-            f"{path}: expected a NIfTI file, got something unreadable ({_in_a_line(error)})."
-        ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise GeometryError(f"{path}: expected NIfTI-1, got {type(image).__name__}.")
-    return image
-
-
-def _check_head(path: Path, allowed: Allowance) -> None:
-    """Refuses a file by its name or header, before any memory is taken for its voxels."""
+    Nothing is read but the header, and no memory is taken for the voxels.
+    """
     if found := refusal_of_ending(path.name):
         raise GeometryError(f"{path}: {found}")
     start = _start(path)
@@ -371,12 +375,75 @@ def _check_head(path: Path, allowed: Allowance) -> None:
         unplaced = f"{unplaced} If you know how its axes lie, say so with --assume-axes, such as --assume-axes PSR."
     if unplaced is not None:
         raise UnplacedError(f"{path}: {unplaced}")
-    held = path.stat().st_size * (LARGEST_RATIO if path.name.lower().endswith(".gz") else 1)
+    held = path.stat().st_size * (LARGEST_RATIO if _is_packed(path) else 1)
     if head.vox_offset + head.voxel_bytes > held:
+        raise _too_short(path, head)
+    return _Opened(head, start)
+
+
+def _scaled(stored: NDArray[np.generic], head: NiftiHead) -> NDArray[np.generic]:
+    """Returns voxels scaled as the header says, in the type that nibabel gives them."""
+    if not head.is_scaled:
+        return stored
+    from nibabel.volumeutils import apply_read_scaling  # noqa: PLC0415 - as above
+
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by whoever wants a picture
+        scaled: NDArray[np.generic] = apply_read_scaling(stored, head.slope, head.inter)
+    return scaled
+
+
+def _stored(path: Path, head: NiftiHead) -> NDArray[np.generic]:
+    """Returns the voxels as they are stored; a packed file is read to its end, so that its checksum is compared.
+
+    Raises:
+        GeometryError: The file is cut short, damaged, or too large for memory.
+    """
+    end = int(head.vox_offset) + head.voxel_bytes
+    try:
+        content = memoryview(bytearray(end))
+        with _opened_bytes(path) as stream:
+            count = _fill(stream, content)
+            while _is_packed(path) and stream.read(_PIECE_BYTES):
+                pass
+    except MemoryError as error:
         raise GeometryError(
-            f"{path}: expected {head.voxel_bytes} bytes of voxels as its header says, the file is too short for them. "
-            "It is cut short or its header is damaged; fetch or make it again."
-        )
+            f"{path}: expected a volume that fits into memory, got shape {head.shape}. Is it a single scan?"
+        ) from error
+    except Exception as error:  # what isal raises on foreign bytes is listed nowhere
+        raise damaged(path) from error
+    if count < end:
+        raise _too_short(path, head)
+    array: NDArray[np.generic] = np.frombuffer(content[int(head.vox_offset) :], head.dtype)
+    return array.reshape(head.shape, order="F")
+
+
+def _fill(stream: IO[bytes], content: memoryview) -> int:
+    """Reads until memory is full or a stream at its end, and returns how many bytes came."""
+    count = 0
+    while count < len(content) and (piece := stream.read(min(_PIECE_BYTES, len(content) - count))):
+        content[count : count + len(piece)] = piece
+        count += len(piece)
+    return count
+
+
+def _too_short(path: Path, head: NiftiHead) -> GeometryError:
+    return GeometryError(
+        f"{path}: expected {head.voxel_bytes} bytes of voxels as its header says, the file is too short for them. "
+        "It is cut short or its header is damaged; fetch or make it again."
+    )
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _opened_bytes(path: Path) -> IO[bytes]:
+    """Opens a file for its inflated bytes."""
+    if not _is_packed(path):
+        return path.open("rb")
+    from isal import igzip  # noqa: PLC0415 - as above
+
+    return cast("IO[bytes]", igzip.open(path, "rb"))
 
 
 def _start(path: Path) -> bytes:
@@ -385,15 +452,16 @@ def _start(path: Path) -> bytes:
     Raises:
         GeometryError: It is missing, cannot be read, or its compressed bytes are damaged.
     """
+    require_file(path)
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        with _opened_bytes(path) as stream:
             return stream.read(HEADER_BYTES)
     except FileNotFoundError as error:
         raise absent(path) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise GeometryError(f"{path}: expected a NIfTI file, it cannot be read ({_in_a_line(error)}).") from error
         raise damaged(path) from error
-    except (OSError, ValueError) as error:
-        raise GeometryError(f"{path}: expected a NIfTI file, it cannot be read ({_in_a_line(error)}).") from error
 
 
 def _in_a_line(error: Exception) -> str:

@@ -169,7 +169,7 @@ class _Terms:
 def _looked_at(case_id: str, path: Path, terms: _Terms) -> PredictionCase | CasePredicted | CaseFailed:
     """Returns a scan to predict, or what is known of it: that its masks stand, or why there can be none."""
     try:
-        content = fingerprint_file(path) if path.exists() else ""
+        content = fingerprint_file(path) if path.is_file() else ""
         inputs = fingerprint_case(terms.models, f"{content}{terms.allowed.axes or ''}")
         if is_finished(terms.out, case_id, inputs):
             return CasePredicted(case_id=case_id, seconds=0, reused=True)

@@ -24,7 +24,7 @@ _ENDINGS: Final = (
 )
 _HIDDEN_FOLDERS: Final = frozenset(("__macosx",))
 _PACKED: Final = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z", ".rar", ".zip")
-_DICOM_ENDINGS: Final = (".dcm", ".dicom", ".ima", ".mr", ".img")
+_DICOM_ENDINGS: Final = (".dcm", ".dicom", ".ima", ".mr")
 
 _FIRST_GROUPS: Final = (b"\x08\x00", b"\x02\x00", b"\x00\x08", b"\x00\x02")
 """Groups with which a DICOM file without preamble begins, in either byte order."""
@@ -51,6 +51,8 @@ def lost_instance(name: str, start: bytes) -> str | None:
 def _what_it_is(base: str, start: bytes, *, called_dicom: bool) -> str:
     if not start.strip(b"\0"):
         return f"{'a file of zeros' if start else 'an empty file'}, where a slice may have been"
+    if base.endswith((".hdr", ".img", ".hdr.gz", ".img.gz")):
+        return "a half of a pair of .hdr and .img (Analyze, or NIfTI in two files); save it as .nii.gz"
     if base.endswith(_PACKED):
         return "a packed file that is no zip, where slices may be; unpack it"
     if _is_without_preamble(start):
