@@ -443,7 +443,7 @@ def _opened_bytes(path: Path) -> IO[bytes]:
         return path.open("rb")
     from isal import igzip  # noqa: PLC0415 - as above
 
-    return cast("IO[bytes]", igzip.open(path, "rb"))
+    return cast("IO[bytes]", igzip.open(path, "rb"))  # type: ignore[no-untyped-call]
 
 
 def _start(path: Path) -> bytes:
