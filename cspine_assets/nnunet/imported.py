@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -32,6 +33,18 @@ RECORD_FILE: Final = "cspine_import.json"
 WARNING: Final = (
     "A checkpoint is code: it runs with all your rights when it is loaded. Trust it only if you know who made it."
 )
+
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What reading a damaged archive raises."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -106,7 +119,7 @@ def import_archive(
                 write_text(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
     except FileNotFoundError as error:
         raise ModelError(f"{archive}: expected a model archive (.zip), there is none.") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except _DAMAGED as error:
         raise ModelError(
             f"{archive}: expected a whole zip without encryption, got something else ({error})."
         ) from error

@@ -68,7 +68,7 @@ def examined(opened: zipfile.ZipFile, archive: Path) -> Content:
         if info.filename.casefold() in seen:
             raise ModelError(f"{archive}: entry {info.filename!r} comes twice.")
         seen.add(info.filename.casefold())
-    files = [info for info in entries if not info.is_dir()]
+    files = [info for info in entries if not info.filename.endswith("/")]
     wanted = tuple(info for info in files if _WANTED.fullmatch(info.filename) or _CARD.fullmatch(info.filename))
     models = [match for info in wanted if (match := _WANTED.fullmatch(info.filename))]
     folders = {(match["dataset"], match["configuration"], match["folder"]) for match in models}

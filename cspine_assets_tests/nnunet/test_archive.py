@@ -251,6 +251,28 @@ def test_torn_content_is_noticed(archive, place):
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("place_of_name", ["directory", "member"])
+def test_names_that_are_no_text_are_a_damaged_archive(archive, place, place_of_name):
+    """Found by fuzzing: names that say that they are UTF-8, and are not."""
+    spoilt(archive, "Dataset108_CSpineSeg/é.txt")
+    content = bytearray(archive.read_bytes())
+    name = "é.txt".encode()
+    at = content.rindex(name) if place_of_name == "directory" else content.index(name)
+    content[at : at + 2] = b"\xff\xff"
+    archive.write_bytes(content)
+    if place_of_name == "directory":
+        with pytest.raises(ModelError, match="expected a whole zip"):
+            import_archive(archive, place, name="theirs", trust=True)
+    else:
+        assert import_archive(archive, place, name="theirs", trust=True).name == "theirs"
+
+
+def test_a_member_without_a_name_is_left_out(archive, place):
+    """Found by fuzzing: Python's zipfile asks for the last letter of every name."""
+    spoilt(archive, "")
+    assert "" in import_archive(archive, place, name="theirs", trust=True).left_out
+
+
 @pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_content_that_is_torn_is_noticed_however_it_is_packed(archive, place, tmp_path, packed):
     again = tmp_path / "again.zip"

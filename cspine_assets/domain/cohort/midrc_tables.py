@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -202,7 +204,7 @@ def _parsed(file: SourceFile, columns: Sequence[str], *, threads: bool) -> tuple
         wrong.append((row.number or 0, row.actual_columns))
         return "skip"
 
-    with file.open() as stream:
+    with file.open() as stream, _without_remarks():
         table = csv.read_csv(
             stream,
             read_options=csv.ReadOptions(column_names=columns, skip_rows=1, use_threads=threads),
@@ -214,6 +216,17 @@ def _parsed(file: SourceFile, columns: Sequence[str], *, threads: bool) -> tuple
             ),
         )
     return table, wrong
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps a traceback off the screen: Arrow cannot hand on a wrong row of no UTF-8, and refuses the file."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _undecodable(file: SourceFile) -> str:

@@ -34,6 +34,7 @@ _DAMAGED = (
     lzma.LZMAError,
     struct.error,
     EOFError,
+    IndexError,
     NotImplementedError,
     OSError,
     ValueError,
@@ -211,7 +212,7 @@ def _read_members(stream: BinaryIO, staging: _Staging) -> Iterator[_Member]:
     """
     try:
         with zipfile.ZipFile(stream) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
             _check_members(members, staging)
             for number, info in enumerate(members, start=1):
                 where = f"file {number} of {len(members)}"

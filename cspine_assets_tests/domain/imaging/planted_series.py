@@ -313,3 +313,11 @@ def enhanced_multi_frame(path: Path, instances: Instances) -> None:
     instances[0].SharedFunctionalGroupsSequence = [Dataset()]
     instances[0].NumberOfFrames = 6
     write_series(path, instances[:1])
+
+
+@defect(Cause.DAMAGED, "no DICOM and not known as anything else|an empty file")
+def member_without_a_name(path: Path, instances: Instances) -> None:
+    """Python's zipfile asks for the last letter of every name."""
+    write_zip(
+        path, [*(encode(i) for i in instances), b""], lambda number: "" if number == len(instances) else f"{number}"
+    )
