@@ -318,6 +318,6 @@ def enhanced_multi_frame(path: Path, instances: Instances) -> None:
 @defect(Cause.DAMAGED, "no DICOM and not known as anything else|an empty file")
 def member_without_a_name(path: Path, instances: Instances) -> None:
     """Python's zipfile asks for the last letter of every name."""
-    write_zip(
-        path, [*(encode(i) for i in instances), b""], lambda number: "" if number == len(instances) else f"{number}"
-    )
+    write_series(path, instances)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"")
