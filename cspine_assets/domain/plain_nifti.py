@@ -85,7 +85,7 @@ def require_file(path: Path) -> None:
     Raises:
         GeometryError: There is something, and it is no file.
     """
-    if path.exists() and not path.is_file():
+    if not path.is_file() and path.exists():  # in this order: of a file the system is asked once
         raise GeometryError(f"{path}: expected a NIfTI file, found a folder, pipe or device. Take it away.")
 
 

@@ -314,7 +314,7 @@ def _remedy_for_labels(path: Path, largest: float) -> str:
     allowed = max(LABEL_TOLERANCE, float(f"{1.05 * largest:.1g}"))
     return (
         f"It was saved {how}, which moved its labels by up to {largest:.2g}. Save it as whole numbers, or allow it "
-        f"with --label-tolerance {allowed:g}."
+        f"in cspine score with --label-tolerance {allowed:g}."
     )
 
 
@@ -372,7 +372,10 @@ def _judged(path: Path, allowed: Allowance) -> _Opened:
     if unplaced is not None and allowed.axes is not None:
         unplaced = head.size_fault()
     elif unplaced is not None:
-        unplaced = f"{unplaced} If you know how its axes lie, say so with --assume-axes, such as --assume-axes PSR."
+        unplaced = (
+            f"{unplaced} If you know how its axes lie, say so: cspine score, predict and convert take --assume-axes, "
+            "such as --assume-axes PSR."
+        )
     if unplaced is not None:
         raise UnplacedError(f"{path}: {unplaced}")
     held = path.stat().st_size * (LARGEST_RATIO if _is_packed(path) else 1)

@@ -6,6 +6,7 @@ Findings 25, 29, 30, 35 and 36. The kind of 25: a door without the checks that a
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import struct
@@ -23,6 +24,7 @@ from cspine_assets.domain.evaluation.external import find_masks, refusal_of_mask
 from cspine_assets.domain.evaluation.folder_score import Choice, Metrics, score_cases
 from cspine_assets.domain.evaluation.mask_folders import match_folders
 from cspine_assets.domain.imaging.conversion import convert_series
+from cspine_assets.domain.nifti_head import NiftiHead
 from cspine_assets.domain.volume import Allowance, read_geometry, read_mask
 from cspine_assets.nnunet.scans import check_scan, readable_by_nnunet, scans_in
 from cspine_assets_tests.foreign_files import (
@@ -158,6 +160,15 @@ def test_a_pipe_or_a_folder_called_nii_is_refused_and_never_waited_for(tmp_path)
         for read in (check_scan, read_mask, read_geometry):
             with pytest.raises(CSpineError, match="found a folder, pipe or device"):
                 read(path)
+
+
+@pytest.mark.parametrize("kind", NIFTI)
+def test_the_short_judgement_of_a_placement_is_the_long_one(kind: Kind):
+    content = kind.make(labels())
+    head = NiftiHead.of(gzip.decompress(content) if content[:2] == b"\x1f\x8b" and kind.words is None else content)
+    if head is not None:
+        whole = head.has_sform and head.placement_fault() is None and head.shear_fault() is None
+        assert head.has_plain_placement == whole
 
 
 def test_a_qform_with_qfac_0_is_taken_as_one_with_1(tmp_path):
