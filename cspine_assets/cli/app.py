@@ -6,6 +6,7 @@ so that `cspine --help` answers at once.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -89,6 +90,7 @@ app.add_typer(model.model, name="model", rich_help_panel=_MODELS)
 
 def main() -> None:
     """Runs a command; an error that a person can act on is one message on stderr and status 1."""
+    _replace_what_cannot_be_written()
     try:
         app(_with_comments(sys.argv[1:]))
     except CSpineError as error:
@@ -116,6 +118,13 @@ def main() -> None:
             "finished stands, and the same command goes on from there."
         )
         sys.exit(1)
+
+
+def _replace_what_cannot_be_written() -> None:
+    """Lets a terminal of another encoding than UTF-8 show the rest of a text that holds what it does not know."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _with_comments(arguments: list[str]) -> list[str]:

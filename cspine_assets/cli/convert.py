@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cspine_assets.cli.options import AssumeAxesOption, allowance
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 def convert(
     series: Annotated[Path, typer.Argument(help="A DICOM series as a folder or zip, or a NIfTI file.")],
     out: Annotated[Path, typer.Option(help="Folder to write the volume to; made where there is none.")],
+    assume_axes: AssumeAxesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print row and findings as one JSON object.")] = False,
 ) -> None:
     """Convert one series as the study does: every check before and after, and the row of `imaging.volumes`.
@@ -26,7 +29,7 @@ def convert(
 
     from cspine_assets.domain.imaging.conversion import convert_series, scan_name
 
-    volume = convert_series(series, out / f"{scan_name(series)}.nii.gz")
+    volume = convert_series(series, out / f"{scan_name(series)}.nii.gz", allowed=allowance(assume_axes))
     if as_json:
         typer.echo(_json(volume, out))
         return

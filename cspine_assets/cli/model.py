@@ -47,11 +47,16 @@ def take_in(
     name: Annotated[str | None, typer.Option(help="What to call it here. Default: the file's name.")] = None,
     trust: Annotated[bool, typer.Option(help="You know who made it: its checkpoints may be run.")] = False,
     replace: Annotated[bool, typer.Option(help="Put it in the place of a model of the same name.")] = False,
+    accept_names: Annotated[
+        bool,
+        typer.Option(help="You know that its labels and channel are the study's, though their names do not tell."),
+    ] = False,
 ) -> None:
     """Take a model archive in. Nothing of it is run; it can predict once you trust it."""
     from cspine_assets.nnunet.imported import import_archive
 
-    _show(import_archive(archive, _home(home).imported_models, name=name, trust=trust, replace=replace))
+    imported = _home(home).imported_models
+    _show(import_archive(archive, imported, name=name, trust=trust, replace=replace, accept_names=accept_names))
 
 
 @model.command("trust")

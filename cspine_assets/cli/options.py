@@ -6,9 +6,12 @@ Add an option here when a second command takes it. What it means to the study is
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from cspine_assets.domain.volume import Allowance
 
 HomeOption = Annotated[
     Path | None,
@@ -54,3 +57,29 @@ SaveProbabilitiesOption = Annotated[
         help="Also keep probabilities (.npz, .pkl) beside the mask, as nnU-Net does.",
     ),
 ]
+
+AssumeAxesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--assume-axes",
+        help="Where the array axes of a NIfTI without a usable placement point, such as PSR. Without it such a file is "
+        "refused. Files that say where they lie are not changed.",
+        show_default=False,
+    ),
+]
+
+
+def allowance(axes: str | None, label_tolerance: float = 0.0) -> Allowance:
+    """Returns what a person allows of files beyond the rules.
+
+    Raises:
+        CSpineError: The letters name no axes.
+    """
+    from cspine_assets.domain.errors import CSpineError
+    from cspine_assets.domain.nifti_head import axes_fault
+    from cspine_assets.domain.volume import Allowance
+
+    axes = axes.upper() if axes else None
+    if axes is not None and (fault := axes_fault(axes)):
+        raise CSpineError(f"--assume-axes: {fault}")
+    return Allowance(axes, label_tolerance)

@@ -1,35 +1,31 @@
-"""The page of a home on this machine: its workspace file, the programs that serve it, and what its processes see.
+"""The page of a home on this machine: the programs that serve it, and what its processes see.
 
-Add here what `dev` and `up` share. How processes are kept running stands in ``supervisor``, who may use the page in
-``guard``.
+Add here what `dev` and `up` share. How processes are kept running stands in ``supervisor``, which code server the
+programs share in ``code_server``, who may use the page in ``guard``.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from cspine_assets.cli.code_server import CodeServer, code_server
 from cspine_assets.cli.guard import served_addresses
 from cspine_assets.cli.page_lock import hold, require_free_port
 from cspine_assets.cli.page_token import ensure_token
 from cspine_assets.cli.supervisor import Program, keep_alive, rotating_log
-from cspine_assets.defs.dead_runs import close_orphaned_runs
-from cspine_assets.defs.instance import open_instance
-from cspine_assets.domain.files import write_text
+from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import HOME_VARIABLE, Home, ensure_writable, home_root
-from cspine_assets.domain.housekeeping import LOG_DAYS, tidy
 
-WORKSPACE = """\
-load_from:
-  - python_module:
-      module_name: cspine_assets.definitions
-      location_name: cspine_assets
-"""
+CODE_SERVER = "code_server"
+"""Name of the program; runs are its children."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,11 @@ class HomePage:
 
     Attributes:
         home: The home.
-        workspace: What Dagster loads.
+        code: What webserver and daemon ask for the assets.
     """
 
     home: Home
-    workspace: Path
+    code: CodeServer
 
     @property
     def lock_file(self) -> Path:
@@ -65,8 +61,9 @@ def token_file(home: Home) -> Path:
     return home.dagster / ".page_token"
 
 
-def prepare_page(given: Path | None) -> HomePage:
-    """Writes what the page of a home needs before it is served; what stands of it stays.
+@contextmanager
+def prepared_page(given: Path | None) -> Iterator[HomePage]:
+    """Gives the page of a home, ready to be served while the block runs.
 
     Args:
         given: The home as a person named it, or None.
@@ -76,23 +73,27 @@ def prepare_page(given: Path | None) -> HomePage:
     """
     home = Home(home_root(given))
     ensure_writable(home.root)
-    open_instance(home).dispose()
-    workspace = home.dagster / "workspace.yaml"
-    write_text(workspace, WORKSPACE)
-    return HomePage(home, workspace)
+    home.dagster.mkdir(exist_ok=True)
+    with code_server() as code:
+        yield HomePage(home, code)
 
 
 def programs(
     page: HomePage, port: int, *, allow_hosts: Sequence[str], with_token: bool, read_only: bool
 ) -> list[Program]:
-    """Returns what has to run for a page: the guarded webserver, and the daemon."""
+    """Returns what has to run for a page: the code server, and the guarded webserver and the daemon that ask it."""
     serve = [sys.executable, "-m", "cspine_assets.cli.webserver", "--port", str(port)]
-    serve += ["--workspace", str(page.workspace)]
+    serve += ["--workspace", str(page.code.workspace)]
     serve += ["--token-file", str(page.token_file)] if with_token else []
     serve += [word for name in allow_hosts for word in ("--allow-host", name)]
     serve += ["--read-only"] if read_only else []
-    daemon = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(page.workspace)]
-    return [Program("webserver", serve), Program("daemon", daemon)]
+    daemon = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(page.code.workspace)]
+    return [
+        Program(CODE_SERVER, page.code.command),
+        Program("webserver", serve, ready=page.code.answers),
+        # a daemon without a code server gives up the runs that it was about to start again
+        Program("daemon", daemon, ready=page.code.answers, needs=CODE_SERVER),
+    ]
 
 
 def serve_page(
@@ -119,21 +120,21 @@ def serve_page(
         CSpineError: A name is none.
     """
     served_addresses(port, allow_hosts)
-    page = prepare_page(given)
-    hold(page.lock_file).release()  # whose page stands already is told that, not that its port is taken
-    require_free_port(port)
-    token = ensure_token(page.token_file) if with_token else None
-    say = _saying(page.home.logs / "up.log", token)
-    keep_alive(
-        programs(page, port, allow_hosts=allow_hosts, with_token=with_token, read_only=read_only),
-        page.environment,
-        logs=page.home.logs,
-        lock_file=page.lock_file,
-        before_start=lambda name: _close_runs(page.home, say) if name == "daemon" else None,
-        say=say,
-        greeting=_greeting(page.home, port, token),
-        echo=echo,
-    )
+    with prepared_page(given) as page:
+        hold(page.lock_file).release()  # whose page stands already is told that, not that its port is taken
+        require_free_port(port)
+        token = ensure_token(page.token_file) if with_token else None
+        say = _saying(page.home.logs / "up.log", token)
+        keep_alive(
+            programs(page, port, allow_hosts=allow_hosts, with_token=with_token, read_only=read_only),
+            page.environment,
+            logs=page.home.logs,
+            lock_file=page.lock_file,
+            before_start=lambda name: _make_ready(page, say) if name == CODE_SERVER else None,
+            say=say,
+            greeting=_greeting(page.home, port, token),
+            echo=echo,
+        )
 
 
 def _greeting(home: Home, port: int, token: str | None) -> str:
@@ -154,10 +155,15 @@ def _saying(log_file: Path, token: str | None) -> Callable[[str], None]:
     return say
 
 
-def _close_runs(home: Home, say: Callable[[str], None]) -> None:
-    """Marks runs as failed that ended with the daemon, whose children they were, and removes leftovers."""
-    with open_instance(home) as instance:
-        for run_id in close_orphaned_runs(instance):
-            say(f"run {run_id} had ended with its daemon and is marked as failed")
-    if gone := tidy(home):
-        say(f"removed {len(gone)} leftovers: of killed writers, and step output older than {LOG_DAYS} days")
+def _make_ready(page: HomePage, say: Callable[[str], None]) -> None:
+    """Has a process of its own do what needs Dagster: the supervisor runs for weeks, and is 100 MB smaller without it.
+
+    Raises:
+        HomeError: The home's stores cannot be opened.
+    """
+    command = [sys.executable, "-m", "cspine_assets.cli.before_page"]
+    done = subprocess.run(command, env=page.environment, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        say(line)
+    if done.returncode:
+        raise HomeError(done.stderr.strip() or f"{page.home.root}: its stores could not be opened.")

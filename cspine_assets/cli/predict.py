@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cspine_assets.cli.options import DisableTtaOption, HomeOption, SaveProbabilitiesOption, StepSizeOption
+from cspine_assets.cli.options import (
+    AssumeAxesOption,
+    DisableTtaOption,
+    HomeOption,
+    SaveProbabilitiesOption,
+    StepSizeOption,
+    allowance,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from cspine_assets.defs.resources import Study
+    from cspine_assets.domain.volume import Allowance
     from cspine_assets.nnunet.application import Application
     from cspine_assets.nnunet.devices import Slot
     from cspine_assets.nnunet.messages import ChildMessage
     from cspine_assets.nnunet.process import Supervision
-
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 
 def predict(
@@ -38,6 +44,7 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="An imported model, instead of the home's own; see cspine model list.")
     ] = None,
+    assume_axes: AssumeAxesOption = None,
     disable_tta: DisableTtaOption = None,
     step_size: StepSizeOption = None,
     save_probabilities: SaveProbabilitiesOption = None,
@@ -62,13 +69,14 @@ def predict(
         )
     many = scan.is_dir() and bool(scans_in(scan))
     _check_out(scan, out, many=many)
+    allowed = allowance(assume_axes)
     study = Study(Home(home_root(home)))
     anew = {"disable_tta": disable_tta, "step_size": step_size, "save_probabilities": save_probabilities}
     applied = imported_application(study.home.imported_models, model, anew) if model else _own(study, anew)
     if many:
-        _predict_folder(study, applied, scan, out, console)
+        _predict_folder(study, applied, scan, out, console, allowed)
     else:
-        _predict_one(study, applied, scan, out, console)
+        _predict_one(study, applied, scan, out, console, allowed)
 
 
 def _check_out(scan: Path, out: Path, *, many: bool) -> None:
@@ -76,6 +84,7 @@ def _check_out(scan: Path, out: Path, *, many: bool) -> None:
     from cspine_assets.cli.places import check_file_place
     from cspine_assets.domain.errors import CSpineError
     from cspine_assets.domain.files import require_writable
+    from cspine_assets.domain.image_names import NIFTI_ENDINGS
 
     if many and (out.name.endswith(NIFTI_ENDINGS) or out.is_file()):
         raise CSpineError(f"--out {out}: {scan} is a folder of scans, expected a folder for their masks.")
@@ -89,7 +98,9 @@ def _check_out(scan: Path, out: Path, *, many: bool) -> None:
         check_file_place(out, option="--out")
 
 
-def _predict_one(study: Study, applied: Application, scan: Path, out: Path, console: Console) -> None:
+def _predict_one(
+    study: Study, applied: Application, scan: Path, out: Path, console: Console, allowed: Allowance
+) -> None:
     import shutil
     import time
 
@@ -103,7 +114,7 @@ def _predict_one(study: Study, applied: Application, scan: Path, out: Path, cons
 
     sweep_scratch(study.home.scratch)
     with scratch_folder(study.home.scratch) as folder:
-        volume = _as_nifti(scan, folder)
+        volume = _as_nifti(scan, folder, allowed)
         raw = folder / "mask.nii.gz"
         with _leased(study) as slot, console.status("loading the models") as status:
             _name_device(slot, console)
@@ -125,7 +136,9 @@ def _predict_one(study: Study, applied: Application, scan: Path, out: Path, cons
     _warn_of_demo(applied, console)
 
 
-def _predict_folder(study: Study, applied: Application, scans: Path, out: Path, console: Console) -> None:
+def _predict_folder(
+    study: Study, applied: Application, scans: Path, out: Path, console: Console, allowed: Allowance
+) -> None:
     from rich.markup import escape
 
     from cspine_assets.nnunet.messages import CaseFailed, CasePredicted, described_message
@@ -144,7 +157,9 @@ def _predict_folder(study: Study, applied: Application, scans: Path, out: Path, 
                 if line := pace.step(worked=worked):
                     console.print(line, highlight=False)
 
-        made = predict_folder(applied, scans, out, slot=slot, supervision=_supervision(study, slot, listen))
+        made = predict_folder(
+            applied, scans, out, slot=slot, supervision=_supervision(study, slot, listen), allowed=allowed
+        )
     best = out / predictors_of(applied.models)[-1]
     console.print(f"{best}: masks of {len(made.predicted)} scan(s)", soft_wrap=True, highlight=False)
     _warn_of_demo(applied, console)
@@ -160,12 +175,15 @@ def _warn_of_demo(applied: Application, console: Console) -> None:
         console.print("[bold yellow]A demo model drew this: it shows that the way works, and is no result.[/]")
 
 
-def _as_nifti(scan: Path, folder: Path) -> Path:
-    """Returns the scan as a NIfTI file; a DICOM series is converted and checked first."""
+def _as_nifti(scan: Path, folder: Path, allowed: Allowance) -> Path:
+    """Returns the scan as a NIfTI file that can be read; a DICOM series is converted and checked first."""
+    from cspine_assets.domain.image_names import without_ending
     from cspine_assets.domain.imaging.conversion import convert_series
+    from cspine_assets.nnunet.scans import check_scan, readable_by_nnunet
 
-    if scan.name.endswith(NIFTI_ENDINGS):
-        return scan
+    if scan.is_file() and without_ending(scan.name) is not None:
+        check_scan(scan, allowed=allowed)
+        return readable_by_nnunet(scan, folder, allowed=allowed)
     converted = folder / "scan.nii.gz"
     convert_series(scan, converted, scratch=folder)
     return converted

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cspine_assets.cli.options import AssumeAxesOption, allowance
+
 if TYPE_CHECKING:
     from cspine_assets.domain.anatomy import Structure
     from cspine_assets.domain.evaluation.folder_score import CaseScore
@@ -37,12 +39,22 @@ def score(
         ),
     ] = None,
     more_labels: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    *,
     levels: Annotated[
         Path | None, typer.Option(help="File of Dice per spinal level to write too: .csv, .parquet or .json.")
     ] = None,
     metrics: Annotated[MetricChoice, typer.Option(help="Overlap, distances between surfaces, or both.")] = (
         MetricChoice.ALL
     ),
+    assume_axes: AssumeAxesOption = None,
+    label_tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.4,
+            help="Take a value this near to a whole number for that label, as of masks saved with a scaling.",
+        ),
+    ] = 0.0,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Processes. Default: one for Dice alone, else one per processor.", show_default=False),
@@ -63,7 +75,12 @@ def score(
     from cspine_assets.domain.evaluation.score_file import level_rows, structure_rows, summary_lines, write_rows
 
     _check_places(out, levels)
-    choice = Choice(_labels([*(labels or []), *(more_labels or [])]), Metrics(metrics), levels is not None)
+    choice = Choice(
+        _labels([*(labels or []), *(more_labels or [])]),
+        Metrics(metrics),
+        levels is not None,
+        allowance(assume_axes, label_tolerance),
+    )
     folders = match_folders(reference, prediction)
     _name_strangers(folders.without_reference)
     for told in folders.passed_over:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cspine_assets.cli.bounds import hard_stop
-from cspine_assets.cli.sql import AnswerFormat, give
+from cspine_assets.cli.sql import give
 from cspine_assets.domain.errors import CSpineError
 from cspine_assets.domain.warehouse.read import Connection, Limits, ask
 
@@ -41,8 +41,8 @@ def run_shell(connection: Connection, database: Path, limits: Limits) -> None:
     for statement in _statements(interactive):
         try:
             with hard_stop(limits.seconds):
-                answer = ask(connection, statement, limits)
-            give(answer, AnswerFormat.TABLE)
+                answer = ask(connection, statement, limits, readable=True)
+            give(answer)
         except CSpineError as error:
             errors.print(f"[bold red]cspine:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
 

@@ -13,6 +13,8 @@ from cspine_assets.cli.options import HomeOption
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from cspine_assets.domain.warehouse.read import Limits
+
 
 class AnswerFormat(StrEnum):
     """How an answer is given."""
@@ -57,46 +59,67 @@ def sql(
     limits = Limits(seconds=timeout, memory_mb=memory)
     database = publication_file(Home(home_root(home)).database, publication)
     wanted = _format(answer_format, out)
-    asked = _read(file) if file else statement or ""
+    asked = _read(file) if file else _as_utf8(statement or "")
+    if wanted is not AnswerFormat.TABLE and not shell:
+        _write(database, asked, limits, wanted, out)
+        return
     with connect_read_only(database, limits) as connection, bounded_process(limits.memory_mb):
         if shell:
             run_shell(connection, database, limits)
             return
-        several = statements_of(connection, asked) if file and wanted is AnswerFormat.TABLE and not out else [asked]
+        several = statements_of(connection, asked) if file and not out else [asked]
         for one in several:
             with hard_stop(limits.seconds):
-                answer = ask(connection, one, limits)
-            give(answer, wanted, out)
+                answer = ask(connection, one, limits, readable=True)
+            give(answer, out)
 
 
-def give(answer: pa.Table, answer_format: AnswerFormat, out: Path | None = None) -> None:
-    """Prints an answer, or writes it to a file, whole or not at all."""
+def give(answer: pa.Table, out: Path | None = None) -> None:
+    """Prints an answer as a table, or writes the table to a file, whole or not at all."""
     import io
 
-    import pyarrow.parquet as pq
     from rich.console import Console
 
     from cspine_assets.cli.answers import print_answer
     from cspine_assets.domain.files import written_aside
     from cspine_assets.domain.warehouse.read import to_frame
 
-    if answer_format is AnswerFormat.PARQUET and out is not None:
-        with written_aside(out) as aside:
-            pq.write_table(answer, aside)
-        return
-    frame = to_frame(answer)
     text = io.StringIO()
-    if answer_format is AnswerFormat.CSV:
-        frame.to_csv(text, index=False)
-    elif answer_format is AnswerFormat.JSON:
-        text.write(str(frame.to_json(orient="records", indent=2, date_format="iso", double_precision=15)) + "\n")
-    else:
-        print_answer(Console(file=text if out else None), frame)
-    if out is None:
-        typer.echo(text.getvalue(), nl=False)
-        return
-    with written_aside(out) as aside:
-        aside.write_text(text.getvalue(), encoding="utf-8")
+    print_answer(Console(file=text if out else None), to_frame(answer))
+    if out is not None:
+        with written_aside(out) as aside:
+            aside.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _write(database: Path, asked: str, limits: Limits, wanted: AnswerFormat, out: Path | None) -> None:
+    """Writes an answer to a file, whole or not at all, or to the output."""
+    import shutil
+    import sys
+    import tempfile
+
+    from cspine_assets.cli.bounds import bounded_process, hard_stop
+    from cspine_assets.domain.files import written_aside
+    from cspine_assets.domain.warehouse.read import connect_read_only
+    from cspine_assets.domain.warehouse.written import write_answer
+
+    with (
+        tempfile.TemporaryDirectory(prefix="cspine-sql-") as folder,
+        written_aside(out or Path(folder, "out")) as aside,
+    ):
+        with (
+            connect_read_only(database, limits, answer_file=aside) as connection,
+            bounded_process(limits.memory_mb),
+            hard_stop(limits.seconds),
+        ):
+            write_answer(connection, asked, aside, wanted.value, limits)
+        if out is None:
+            with aside.open(encoding="utf-8", newline="") as text:
+                shutil.copyfileobj(text, sys.stdout)
+
+
+def _as_utf8(statement: str) -> str:
+    """Returns a statement whose bytes Python took for those of a plainer encoding, as it does under LC_ALL=POSIX."""
+    return statement.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _format(given: AnswerFormat | None, out: Path | None) -> AnswerFormat:

@@ -119,6 +119,6 @@ def _is_intact(file: Path) -> bool:
     address = f"file:{quote(str(file))}?mode=ro" + ("" if is_open else "&immutable=1")
     try:
         with closing(sqlite3.connect(address, uri=True)) as connection:
-            return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            return bool(connection.execute("PRAGMA integrity_check").fetchone() == ("ok",))
     except sqlite3.DatabaseError as error:
         return "locked" in str(error)

@@ -35,10 +35,14 @@ class Program:
     Attributes:
         name: Names its log.
         command: Program and arguments.
+        ready: Whether what it needs is there; it is not started before.
+        needs: Name of a program that it cannot do without: where that one ends, it is ended too, and started again.
     """
 
     name: str
     command: Sequence[str]
+    ready: Callable[[], bool] = lambda: True
+    needs: str | None = None
 
 
 class _Kept:
@@ -56,7 +60,7 @@ class _Kept:
         self._started = self._next = 0.0
 
     def start_if_due(self) -> bool:
-        if self.process is not None or time.monotonic() < self._next:
+        if self.process is not None or time.monotonic() < self._next or not self.program.ready():
             return False
         self.process = subprocess.Popen(
             list(self.program.command),
@@ -83,6 +87,15 @@ class _Kept:
             self.pause_s = FIRST_PAUSE_S
         self._next = time.monotonic() + self.pause_s
         return status
+
+    def end(self) -> bool:
+        """Ends its whole family, to be started again when it is ready; returns whether there was one."""
+        if self.process is None:
+            return False
+        end_family(self.mark)
+        self.process.wait()
+        self.process = None
+        return True
 
     def back_off(self) -> None:
         self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
@@ -148,16 +161,21 @@ def keep_alive(
             while not stop.wait(0.2):
                 warden = warden if warden.poll() is None else start_warden(mark)
                 for one in kept:
-                    _look_after(one, before_start, say)
+                    _look_after(one, kept, before_start, say)
         finally:
             _end(kept, mark)
             dismiss_warden(warden)
 
 
-def _look_after(one: _Kept, before_start: Callable[[str], None], say: Callable[[str], None]) -> None:
+def _look_after(
+    one: _Kept, kept: Sequence[_Kept], before_start: Callable[[str], None], say: Callable[[str], None]
+) -> None:
     if (status := one.ended()) is not None:
         say(f"{one.program.name} ended with status {status}; it is started again in {one.pause_s:g} s")
         one.back_off()
+        for other in kept:
+            if other.program.needs == one.program.name and other.end():
+                say(f"{other.program.name} is ended with it")
         before_start(one.program.name)
     if one.start_if_due():
         say(f"{one.program.name} started, process {one.process.pid if one.process else '-'}")

@@ -13,13 +13,12 @@ import dagster as dg
 import requests
 from pydantic import BaseModel, ConfigDict
 
-from cspine_assets.defs.automation import Alerts, Email, look_seconds, read_automation
+from cspine_assets.defs.automation import AutomationSettings, Email, read_automation
 from cspine_assets.domain.home import Home, home_root
 
 PASSWORD_VARIABLE = "CSPINE_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
 WILL_RETRY_TAG = "dagster/will_retry"
 TIMEOUT_SECONDS = 10
-LOOK_SECONDS = 30
 
 
 class AlertBody(BaseModel):
@@ -96,7 +95,7 @@ def failed_checks(instance: dg.DagsterInstance, keys: list[dg.AssetCheckKey]) ->
     return alerts
 
 
-def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
+def webhook_sensors(webhook: str | None, look_every_s: int) -> list[dg.SensorDefinition]:
     """Returns the sensors that post to a webhook; without an address they are off and say so."""
     status = dg.DefaultSensorStatus.RUNNING if webhook else dg.DefaultSensorStatus.STOPPED
     nobody = dg.SkipReason("no address: set alerts.webhook in automation.yaml of the home")
@@ -104,7 +103,7 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
     @dg.run_failure_sensor(
         name="webhook_on_failed_run",
         default_status=status,
-        minimum_interval_seconds=look_seconds(LOOK_SECONDS),
+        minimum_interval_seconds=look_every_s,
         description="Posts to alerts.webhook of automation.yaml when a run has failed.",
     )
     def on_failed_run(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
@@ -116,7 +115,7 @@ def webhook_sensors(webhook: str | None) -> list[dg.SensorDefinition]:
     @dg.sensor(
         name="webhook_on_failed_check",
         default_status=status,
-        minimum_interval_seconds=look_seconds(LOOK_SECONDS),
+        minimum_interval_seconds=look_every_s,
         description="Posts to alerts.webhook of automation.yaml when a check has failed; once, until it passes again.",
     )
     def on_failed_check(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -162,15 +161,19 @@ def email_sensors(email: Email | None) -> list[dg.SensorDefinition]:
     ]
 
 
-def alert_sensors(alerts: Alerts) -> list[dg.SensorDefinition]:
+def alert_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
     """Returns all sensors that tell somebody."""
-    return [*webhook_sensors(str(alerts.webhook) if alerts.webhook else None), *email_sensors(alerts.email)]
+    webhook = settings.alerts.webhook
+    return [
+        *webhook_sensors(str(webhook) if webhook else None, settings.look_every_s),
+        *email_sensors(settings.alerts.email),
+    ]
 
 
 @dg.definitions
 def alerts() -> dg.Definitions:
     """The alerts, as the home's settings say when the code location is loaded."""
-    return dg.Definitions(sensors=alert_sensors(read_automation(Home(home_root())).alerts))
+    return dg.Definitions(sensors=alert_sensors(read_automation(Home(home_root()))))
 
 
 def _says_the_same(body: AlertBody | None, severity: str | None) -> bool:

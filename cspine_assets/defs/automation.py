@@ -4,7 +4,6 @@ Add a field when something of schedules, sensors or alerts should be a person's 
 location is loaded, and by the steps that need it; never when a module is imported.
 """
 
-import os
 from typing import Literal
 
 import yaml
@@ -14,9 +13,6 @@ from cspine_assets.domain.errors import HomeError
 from cspine_assets.domain.home import Home
 
 SETTINGS_FILE = "automation.yaml"
-
-LOOK_VARIABLE = "CSPINE_LOOK_SECONDS"
-"""Environment variable: sensors of files and alerts look at least this often, for a trial or a test."""
 
 
 class _Settings(BaseModel):
@@ -80,26 +76,14 @@ class AutomationSettings(_Settings):
     Attributes:
         reevaluation: When the schedule fires.
         alerts: Whom to tell.
+        look_every_s: How often sensors look at most, in seconds; each look costs some CPU.
         too_much: Share of the former mean; a predictor that drops by more makes the history's check red.
     """
 
     reevaluation: Reevaluation = Reevaluation()
     alerts: Alerts = Alerts()
+    look_every_s: int = Field(default=60, ge=1)
     too_much: float = Field(default=0.05, gt=0, lt=1)
-
-
-def look_seconds(usual: int) -> int:
-    """Returns the seconds between two looks of a sensor: its own number, or ``CSPINE_LOOK_SECONDS`` where that is less.
-
-    Raises:
-        HomeError: The variable is set and no whole number above zero.
-    """
-    said = os.environ.get(LOOK_VARIABLE)
-    if said is None:
-        return usual
-    if not said.isdecimal() or int(said) < 1:
-        raise HomeError(f"{LOOK_VARIABLE}: expected whole seconds above zero, got '{said}'. Correct it, or unset it.")
-    return min(usual, int(said))
 
 
 def read_automation(home: Home) -> AutomationSettings:

@@ -17,6 +17,7 @@ from cspine_assets.domain.evaluation.comparison import model_comparison
 from cspine_assets.domain.evaluation.external import PredictorCard, find_masks, masks_sha256, read_card, refusal_of_mask
 from cspine_assets.domain.evaluation.leaderboard import leaderboard as rank_predictors
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair, score_pairs
+from cspine_assets.domain.evaluation.sets import set_name, sides
 from cspine_assets.domain.files import fingerprint_file, fingerprint_text
 from cspine_assets.domain.tables.base import TEXT, empty_frame, rows_of
 from cspine_assets.domain.tables.benchmark import (
@@ -108,7 +109,7 @@ def _card(folder: Path) -> tuple[PredictorCard, str | None]:
 
 
 @table_asset(
-    ExternalMetrics, deps=[ExternalPredictions, Masks, AnnotationProvenance, Splits], version="1", kinds=("numpy",)
+    ExternalMetrics, deps=[ExternalPredictions, Masks, AnnotationProvenance, Splits], version="2", kinds=("numpy",)
 )
 def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
     """One external predictor by the ruler of our own models, on the same test exams; a missing mask is missed.
@@ -124,7 +125,7 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
             case=ScoredCase(
                 exam_id=row.exam_id,
                 patient_id=row.patient_id,
-                set="test",
+                set=set_name("test", row.annotation_provenance),
                 fold=None,
                 predictor=row.predictor,
                 profile=row.profile,
@@ -142,7 +143,8 @@ def external_metrics(context: dg.AssetExecutionContext, study: Study) -> Made:
 @table_asset(ExternalComparison, deps=[ExamMetrics, ExternalMetrics], version="2", kinds=("scipy",))
 def external_comparison(_context: dg.AssetExecutionContext, study: Study) -> Made:
     """Every external predictor against the ensemble on the same exams, each a family of its own."""
-    ensemble = study.read(ExamMetrics).query("set == 'test' and predictor == 'ensemble'")
+    scored = study.read(ExamMetrics).query("predictor == 'ensemble'")
+    ensemble = scored[sides(scored["set"]) == "test"]
     compared = [
         model_comparison(pd.concat([ensemble, own], ignore_index=True), baseline="ensemble")
         for _, own in study.read(ExternalMetrics).groupby("predictor", sort=True)

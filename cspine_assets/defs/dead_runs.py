@@ -46,7 +46,7 @@ def close_dead_runs(instance: dg.DagsterInstance, *, also_own: bool = False) -> 
 
 
 def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks runs that a daemon had started as failed, and returns their ids; for when no daemon of the home is left.
+    """Marks runs that a page had started as failed, and returns their ids; for when no code server of it is left.
 
     Dagster's own launcher does not notice that the process of a run is gone.
     """
@@ -54,7 +54,7 @@ def close_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     closed = close_dead_runs(instance)
     for run in instance.get_runs(dg.RunsFilter(statuses=going)):
         if not driver_of(run):
-            instance.report_run_failed(run, "Its daemon was ended before the run was over; what was written stands.")
+            instance.report_run_failed(run, "Its code server ended before the run was over; what was written stands.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             closed.append(run.run_id)
     return closed

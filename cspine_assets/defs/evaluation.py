@@ -21,6 +21,7 @@ from cspine_assets.domain.evaluation.group_metrics import group_metrics as descr
 from cspine_assets.domain.evaluation.level_comparison import level_comparison as compare_levels
 from cspine_assets.domain.evaluation.patient_score import PatientPairs, PatientScore, score_patients
 from cspine_assets.domain.evaluation.score import Part, ScoredCase, ScoredPair
+from cspine_assets.domain.evaluation.sets import set_name
 from cspine_assets.domain.evaluation.summaries import fold_summary as summarise_folds
 from cspine_assets.domain.evaluation.summaries import test_summary as summarise_test
 from cspine_assets.domain.tables.base import Table, rows_of
@@ -98,7 +99,7 @@ def _pair(study: Study, row: Any) -> ScoredPair:  # noqa: ANN401 - a row of what
         case=ScoredCase(
             exam_id=row.exam_id,
             patient_id=row.patient_id,
-            set=row.set,
+            set=set_name(row.set, row.provenance),
             fold=None if pd.isna(row.fold) else int(row.fold),
             predictor=row.predictor,
             profile=row.profile,
@@ -117,7 +118,7 @@ def _said_of_levels(study: Study, patient_id: str | None) -> str:
 @patient_asset(
     ExamMetrics,
     deps=_SCORED,
-    version="2",
+    version="3",
     kinds=("numpy",),
     backfill_policy=_TOGETHER,
 )
@@ -131,7 +132,7 @@ def exam_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids: 
 @patient_asset(
     LevelMetrics,
     deps=_SCORED,
-    version="6",
+    version="7",
     source=_said_of_levels,
     kinds=("numpy",),
     backfill_policy=_TOGETHER,
@@ -146,7 +147,7 @@ def level_metrics(_context: dg.AssetExecutionContext, study: Study, patient_ids:
 @patient_asset(
     Morphometry,
     deps=_SCORED,
-    version="7",
+    version="8",
     source=_said_of_levels,
     kinds=("numpy",),
     backfill_policy=_TOGETHER,

@@ -62,10 +62,10 @@ def _evaluation(context: dg.AssetExecutionContext) -> Evaluation:
     """Returns which evaluation this is; one that nobody named is that of the run."""
     tags = context.run.tags
     now = time.time()
-    started = context.instance.get_run_stats(context.run_id).start_time
+    started = context.instance.get_run_stats(context.run.run_id).start_time
     versions = {name: importlib.metadata.version(name) for name in _SOFTWARE}
     return Evaluation(
-        evaluation_id=tags.get(EVALUATION_TAG, context.run_id),
+        evaluation_id=tags.get(EVALUATION_TAG, context.run.run_id),
         evaluated_at=datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         duration_s=max(0.0, now - float(tags.get(BEGAN_TAG, started or now))),
         code_version=described_tables()[ExamMetrics].version,

@@ -148,8 +148,7 @@ def table_asset(
             )
 
         definition: dg.AssetsDefinition = dg.asset(
-            **_named(described, make, kinds),
-            config_schema=config.to_config_schema(),
+            **_named(described, make, kinds, config),
             dagster_type=dg.Nothing,
             partitions_def=described.partitions_def,
             backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
@@ -192,8 +191,7 @@ def patient_asset(
             return _make_patients(context, study.open(), described, make)
 
         definition: dg.AssetsDefinition = dg.asset(
-            **_named(described, make, kinds),
-            config_schema=RunConfig.to_config_schema(),
+            **_named(described, make, kinds, RunConfig),
             partitions_def=patients,
             backfill_policy=backfill_policy,
             output_required=False,
@@ -204,8 +202,10 @@ def patient_asset(
     return decorate
 
 
-def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str]) -> dict[str, Any]:
-    """Returns what names and explains an asset on the page, all from its table's description."""
+def _named(
+    described: Described, make: Callable[..., Any], kinds: Iterable[str], config: type[RunConfig]
+) -> dict[str, Any]:
+    """Returns what names and explains an asset on the page, all from its table's description and its configuration."""
     table = described.table
     schema, name = table.full_name().split(".")
     return {
@@ -216,6 +216,7 @@ def _named(described: Described, make: Callable[..., Any], kinds: Iterable[str])
         "deps": [_dependency(parent, described) for parent in described.deps],
         "owners": list(OWNERS),
         "kinds": set(kinds),
+        "config_schema": config.to_config_schema(),
         "code_version": described.version,
         "automation_condition": condition_of(table, described.partitions_def),
         "freshness_policy": freshness_of(table),

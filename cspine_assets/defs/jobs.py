@@ -88,10 +88,10 @@ def remake_tables(context: dg.OpExecutionContext, config: RemakeConfig, study: S
         named = tables_named(config.names)
     except CSpineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
-    orders = [Order(named, force=True, evaluation_id=context.run_id)]
+    orders = [Order(named, force=True, evaluation_id=context.run.run_id)]
     below = made_from(named) - TRAINING
     if below:
-        orders.append(Order(below, evaluation_id=context.run_id))
+        orders.append(Order(below, evaluation_id=context.run.run_id))
     _carry_out(context, opened, orders, config.wait_minutes)
 
 
@@ -112,7 +112,8 @@ def _work(
     Before what is made from models, imported models predict the test exams that they have not seen yet.
     """
     orders = [
-        Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run_id) for tables in parts
+        Order(tables, force=config.force, retry_failed=config.force, evaluation_id=context.run.run_id)
+        for tables in parts
     ]
     _carry_out(context, study, orders, config.wait_minutes, with_imports=True)
 

@@ -52,7 +52,7 @@ def version_tags(context: dg.AssetExecutionContext) -> dict[str, str]:
     another range. So each patient is recorded by the step itself, with the fingerprint of its own rows.
     """
     step = context.op_execution_context.get_step_execution_context()
-    code_version = step.job_def.asset_layer.get(context.asset_key).code_version or context.run_id
+    code_version = step.job_def.asset_layer.get(context.asset_key).code_version or context.run.run_id
     inputs = _get_input_provenance_data(context.asset_key, step)
     tags = _build_data_version_tags(dg.DataVersion(""), code_version, inputs, data_version_is_user_provided=True)
     return {name: value for name, value in tags.items() if name != DATA_VERSION_TAG}

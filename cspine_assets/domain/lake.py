@@ -228,7 +228,7 @@ class Lake:
 
     def count(self, table: type[Table]) -> int:
         """Returns the number of rows that are stored of a table, by the footers of its files."""
-        keys = self.partitions(table) or [None]
+        keys: list[str | None] = [*self.partitions(table)] or [None]
         return sum(stamp.rows for stamp in (self.stamp(table, key) for key in keys) if stamp is not None)
 
     def remove(self, table: type[Table], partition: str | None = None) -> None:

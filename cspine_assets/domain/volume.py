@@ -6,17 +6,29 @@ What holds for every NIfTI of the study lives here. What a voxel means (labels, 
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.files import written_aside
-from cspine_assets.domain.plain_nifti import PlainNifti, Scratch, read_plain_nifti, view_plain_nifti
+from cspine_assets.domain.image_names import refusal_of_ending
+from cspine_assets.domain.nifti_head import HEADER_BYTES, PLACES, NiftiHead, axes_affine, strange_file
+from cspine_assets.domain.plain_nifti import (
+    LARGEST_RATIO,
+    PlainNifti,
+    Scratch,
+    absent,
+    damaged,
+    read_plain_nifti,
+    require_file,
+    view_plain_nifti,
+)
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -27,8 +39,36 @@ SPACING_TOLERANCE_MM = 1e-3
 DIRECTION_TOLERANCE = 1e-4
 """Direction cosines may differ by this much, for the same reason."""
 
-_REAL_KINDS = "iuf"
-"""NumPy's letters for whole numbers and floats: of colours and complex numbers no voxel can be compared."""
+
+LABEL_TOLERANCE = 1e-3
+"""What rounding to single precision moves labels by at most, and the least that is proposed to allow."""
+
+LARGEST_SHIFT = 0.05
+"""What storing labels in whole numbers with a scaling moves them by at most: one of 256 levels of labels up to 12."""
+
+
+_PIECE_BYTES: Final = 1 << 22
+
+
+class UnplacedError(GeometryError):
+    """A file that does not say where its voxels lie, or says it in a way that cannot be true."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a person allows of files beyond the rules.
+
+    Attributes:
+        axes: Where the three array axes of a file without a usable placement point, such as ``PSR``; its voxel sizes
+            are then those of ``pixdim``, and its first voxel lies at 0. None refuses such a file.
+        label_tolerance: A value that lies so near to a whole number is taken for that label.
+    """
+
+    axes: str | None = None
+    label_tolerance: float = 0.0
+
+
+STRICT = Allowance()
 
 
 @dataclass(frozen=True)
@@ -115,35 +155,27 @@ class Volume:
     geometry: Geometry
 
 
-def read_geometry(path: Path) -> Geometry:
+def read_geometry(path: Path, *, allowed: Allowance = STRICT) -> Geometry:
     """Returns the grid of a NIfTI from its header, without reading voxels.
 
     Raises:
-        GeometryError: The file is missing or no NIfTI.
+        GeometryError: The file is missing or no NIfTI-1, or its header cannot be trusted (``nifti_head``).
     """
-    return _grid(_load(path))
+    return _grid(_judged(path, allowed), allowed)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, *, allowed: Allowance = STRICT) -> Volume:
     """Returns a scan with its intensities as stored on disk (scaled only where the header says so).
 
+    Args:
+        path: The file.
+        allowed: What is allowed beyond the rules.
+
     Raises:
-        GeometryError: The file is missing, no NIfTI, cut short, not three-dimensional, or holds colours or complex
-            numbers.
+        GeometryError: As ``read_geometry``, or it is cut short, damaged, or larger than memory.
     """
-    image = _load(path)
-    if len(image.shape) != 3:
-        raise GeometryError(f"{path}: expected a volume of 3 axes, got shape {image.shape}. Is it a time series?")
-    kind = image.get_data_dtype()
-    if kind.kind not in _REAL_KINDS:
-        raise GeometryError(f"{path}: expected one real number a voxel, got {kind}. Is it a colour picture?")
-    try:
-        array = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError) as error:
-        raise GeometryError(
-            f"{path}: expected a whole NIfTI, the voxels cannot be read ({_in_a_line(error)})."
-        ) from error
-    return Volume(array, _grid(image))
+    opened = _judged(path, allowed)
+    return Volume(_scaled(_stored(path, opened.head), opened.head), _grid(opened, allowed))
 
 
 def view_volume(content: bytes | memoryview) -> Volume | None:
@@ -155,28 +187,35 @@ def view_volume(content: bytes | memoryview) -> Volume | None:
     return None if plain is None else _as_volume(plain)
 
 
-def read_mask(path: Path, *, scratch: Scratch | None = None) -> Volume:
+def read_mask(path: Path, *, scratch: Scratch | None = None, allowed: Allowance = STRICT) -> Volume:
     """Returns a mask as uint8.
 
     Args:
         path: The file.
         scratch: Memory to read many masks with, one after another: the mask is gone when it is used again. None for
             a mask that stays.
+        allowed: What is allowed beyond the rules.
 
     Raises:
         GeometryError: As ``read_volume``, its bytes are damaged, or a value is no whole number between 0 and 255.
     """
     plain = read_plain_nifti(path, scratch or Scratch())
-    volume = read_volume(path) if plain is None else _as_volume(plain)
+    volume = read_volume(path, allowed=allowed) if plain is None else _as_volume(plain)
     if volume.array.dtype == np.uint8:
         return Volume(volume.array.astype(np.uint8, copy=False), volume.geometry)
+    values = volume.array
     with np.errstate(invalid="ignore"):  # what is no number is refused below
-        mask = volume.array.astype(np.uint8)
-    if not np.array_equal(mask, volume.array):
-        other = volume.array[mask != volume.array]
+        mask = values.astype(np.uint8)
+        if np.array_equal(mask, values):
+            return Volume(mask, volume.geometry)
+        mask = (np.rint(values) if values.dtype.kind == "f" else values).astype(np.uint8)
+        away = np.abs(np.subtract(values, mask, dtype=np.float64))
+    wrong = ~(away <= allowed.label_tolerance)
+    if wrong.any():
+        other, largest = values[wrong], float(np.nanmax(away, initial=0))
         raise GeometryError(
-            f"{path}: expected labels as whole numbers between 0 and 255, got {other[0]:g} "
-            f"({other.size} such voxel(s)). Is it a mask, and not an image or probabilities?"
+            f"{path}: expected labels as whole numbers between 0 and 255, got {other[0]:.9g} "
+            f"({other.size} such voxel(s)). {_remedy_for_labels(path, largest)}"
         )
     return Volume(mask, volume.geometry)
 
@@ -194,16 +233,15 @@ def write_mask(path: Path, mask: NDArray[np.uint8], like: Path) -> None:
     """
     import nibabel as nib  # noqa: PLC0415 - as above
 
-    scan = _load(like)
-    if tuple(mask.shape) != tuple(scan.shape):
-        raise GeometryError(f"{path}: expected a mask of the scan's shape {scan.shape}, got {mask.shape}.")
-    header = scan.header.copy()
+    scan = _judged(like, STRICT)
+    if tuple(mask.shape) != scan.head.shape:
+        raise GeometryError(f"{path}: expected a mask of the scan's shape {scan.head.shape}, got {mask.shape}.")
+    header = scan.header()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     # a scan's free text may name a patient or a place
     header["descrip"] = header["aux_file"] = header["db_name"] = b""
-    header.extensions.clear()
     with written_aside(path) as aside:
         nib.save(nib.Nifti1Image(mask.astype(np.uint8), None, header), aside)
 
@@ -241,32 +279,194 @@ def middle_slice(geometry: Geometry) -> int:
     return geometry.shape[geometry.slice_axis] // 2
 
 
+def place_volume(path: Path, destination: Path, allowed: Allowance) -> None:
+    """Writes a copy of a scan that is placed as a person says, for tools that read the file's own header.
+
+    Raises:
+        GeometryError: As ``read_volume``.
+    """
+    import nibabel as nib  # noqa: PLC0415 - as above
+
+    opened = _judged(path, allowed)
+    header = opened.header()
+    affine = _grid(opened, allowed).affine
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    header.set_slope_inter(1, 0)
+    voxels = _scaled(_stored(path, opened.head), opened.head)
+    header.set_data_dtype(voxels.dtype)
+    nib.save(nib.Nifti1Image(voxels, affine, header), destination)
+
+
+def is_placed(path: Path) -> bool:
+    """Whether a file says in a sound way where its voxels lie."""
+    head = NiftiHead.of(_start(path))
+    return head is not None and head.placement_fault() is None
+
+
+def _remedy_for_labels(path: Path, largest: float) -> str:
+    """Returns what to do about values that are no labels; a scaling of the header is the usual cause."""
+    head = NiftiHead.of(_start(path))
+    is_scaled = head is not None and head.is_scaled
+    if largest > (LARGEST_SHIFT if is_scaled else LABEL_TOLERANCE):
+        return "Is it a mask, and not an image or probabilities?"
+    how = f"with a scaling (scl_slope {head.slope:.9g})" if head is not None and head.is_scaled else "as floats"
+    allowed = max(LABEL_TOLERANCE, float(f"{1.05 * largest:.1g}"))
+    return (
+        f"It was saved {how}, which moved its labels by up to {largest:.2g}. Save it as whole numbers, or allow it "
+        f"in cspine score with --label-tolerance {allowed:g}."
+    )
+
+
 def _as_volume(plain: PlainNifti) -> Volume:
     return Volume(plain.array, Geometry(plain.array.shape, plain.affine))
 
 
-def _grid(image: nib.Nifti1Image) -> Geometry:
-    return Geometry(tuple(int(n) for n in image.shape), np.asarray(image.affine, dtype=np.float64))
+@dataclass(frozen=True)
+class _Opened:
+    """A header that has been judged, and its bytes."""
+
+    head: NiftiHead
+    start: bytes
+
+    def header(self) -> nib.Nifti1Header:
+        """Returns the header for nibabel: without extensions, and with what nibabel refuses as nifti1.h means it."""
+        import nibabel as nib  # noqa: PLC0415 - as above
+
+        header = nib.Nifti1Header(self.start, check=False)
+        header["vox_offset"] = 0
+        header["pixdim"][:4] = (-1 if self.head.pixdim[0] < 0 else 1, *map(abs, self.head.pixdim[1:4]))
+        for code in ("qform_code", "sform_code"):
+            if int(header[code]) not in PLACES:
+                header[code] = 0
+        return header
 
 
-def _load(path: Path) -> nib.Nifti1Image:
-    """Opens a NIfTI, its voxels unread."""
-    import nibabel as nib  # noqa: PLC0415 - as above
-    from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415
+def _grid(opened: _Opened, allowed: Allowance = STRICT) -> Geometry:
+    """Returns the grid of a header that ``_judged`` has passed."""
+    head = opened.head
+    if allowed.axes is not None and head.placement_fault() is not None:
+        affine = axes_affine(allowed.axes, head.pixdim[1:4])
+    elif head.has_sform:
+        affine = np.array([*head.srow, 0, 0, 0, 1], dtype=np.float64).reshape(4, 4)
+    else:
+        affine = np.asarray(opened.header().get_qform(), dtype=np.float64)
+    return Geometry(head.shape, affine)
 
+
+def _judged(path: Path, allowed: Allowance) -> _Opened:
+    """Returns the header of a file whose name and header are those of a NIfTI that can be trusted.
+
+    Nothing is read but the header, and no memory is taken for the voxels.
+    """
+    if found := refusal_of_ending(path.name):
+        raise GeometryError(f"{path}: {found}")
+    start = _start(path)
+    head = NiftiHead.of(start)
+    fault = strange_file(start) if head is None else head.layout_fault()
+    if head is not None and fault is None:
+        fault = head.shear_fault()
+    if head is None or fault is not None:
+        raise GeometryError(f"{path}: {fault}")
+    unplaced = head.placement_fault()
+    if unplaced is not None and allowed.axes is not None:
+        unplaced = head.size_fault()
+    elif unplaced is not None:
+        unplaced = (
+            f"{unplaced} If you know how its axes lie, say so: cspine score, predict and convert take --assume-axes, "
+            "such as --assume-axes PSR."
+        )
+    if unplaced is not None:
+        raise UnplacedError(f"{path}: {unplaced}")
+    held = path.stat().st_size * (LARGEST_RATIO if _is_packed(path) else 1)
+    if head.vox_offset + head.voxel_bytes > held:
+        raise _too_short(path, head)
+    return _Opened(head, start)
+
+
+def _scaled(stored: NDArray[np.generic], head: NiftiHead) -> NDArray[np.generic]:
+    """Returns voxels scaled as the header says, in the type that nibabel gives them."""
+    if not head.is_scaled:
+        return stored
+    from nibabel.volumeutils import apply_read_scaling  # noqa: PLC0415 - as above
+
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by whoever wants a picture
+        scaled: NDArray[np.generic] = apply_read_scaling(stored, head.slope, head.inter)
+    return scaled
+
+
+def _stored(path: Path, head: NiftiHead) -> NDArray[np.generic]:
+    """Returns the voxels as they are stored; a packed file is read to its end, so that its checksum is compared.
+
+    Raises:
+        GeometryError: The file is cut short, damaged, or too large for memory.
+    """
+    end = int(head.vox_offset) + head.voxel_bytes
     try:
-        image = nib.load(path)
-    except FileNotFoundError as error:
-        raise GeometryError(f"{path}: expected a NIfTI file, there is none.") from error
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+        content = memoryview(bytearray(end))
+        with _opened_bytes(path) as stream:
+            count = _fill(stream, content)
+            while _is_packed(path) and stream.read(_PIECE_BYTES):
+                pass
+    except MemoryError as error:
         raise GeometryError(
-            f"{path}: expected a NIfTI file, got something unreadable ({_in_a_line(error)})."
+            f"{path}: expected a volume that fits into memory, got shape {head.shape}. Is it a single scan?"
         ) from error
-    if not isinstance(image, nib.Nifti1Image):
-        raise GeometryError(f"{path}: expected NIfTI-1, got {type(image).__name__}.")
-    return image
+    except Exception as error:  # what isal raises on foreign bytes is listed nowhere
+        raise damaged(path) from error
+    if count < end:
+        raise _too_short(path, head)
+    array: NDArray[np.generic] = np.frombuffer(content[int(head.vox_offset) :], head.dtype)
+    return array.reshape(head.shape, order="F")
+
+
+def _fill(stream: IO[bytes], content: memoryview) -> int:
+    """Reads until memory is full or a stream at its end, and returns how many bytes came."""
+    count = 0
+    while count < len(content) and (piece := stream.read(min(_PIECE_BYTES, len(content) - count))):
+        content[count : count + len(piece)] = piece
+        count += len(piece)
+    return count
+
+
+def _too_short(path: Path, head: NiftiHead) -> GeometryError:
+    return GeometryError(
+        f"{path}: expected {head.voxel_bytes} bytes of voxels as its header says, the file is too short for them. "
+        "It is cut short or its header is damaged; fetch or make it again."
+    )
+
+
+def _is_packed(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def _opened_bytes(path: Path) -> IO[bytes]:
+    """Opens a file for its inflated bytes."""
+    if not _is_packed(path):
+        return path.open("rb")
+    from isal import igzip  # noqa: PLC0415 - as above
+
+    return cast("IO[bytes]", igzip.open(path, "rb"))  # type: ignore[no-untyped-call]
+
+
+def _start(path: Path) -> bytes:
+    """Returns the first inflated bytes of a file, enough for its header.
+
+    Raises:
+        GeometryError: It is missing, cannot be read, or its compressed bytes are damaged.
+    """
+    require_file(path)
+    try:
+        with _opened_bytes(path) as stream:
+            return stream.read(HEADER_BYTES)
+    except FileNotFoundError as error:
+        raise absent(path) from error
+    except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            raise GeometryError(f"{path}: expected a NIfTI file, it cannot be read ({_in_a_line(error)}).") from error
+        raise damaged(path) from error
 
 
 def _in_a_line(error: Exception) -> str:
     """Returns what a library says, which may be broken into lines, as a part of one message."""
-    return " ".join(str(error).split())
+    return " ".join(f"{type(error).__name__}: {error}".split())

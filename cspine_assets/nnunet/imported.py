@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,12 +19,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from cspine_assets.domain.anatomy import LABELS
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.files import fingerprint_file, fresh_folder_beside, write_text
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
 from cspine_assets.nnunet.messages import Frozen
 from cspine_assets.nnunet.model_card import CARD_FILE, ModelCard
+from cspine_assets.nnunet.model_terms import channel_fault, dimension_fault, label_fault, trainer_fault
 from cspine_assets.nnunet.prediction import Model
 from cspine_assets.nnunet.profiles import Configuration
 from cspine_assets.nnunet.untrusted_archive import Content, examined, extracted, require_space
@@ -32,6 +33,18 @@ RECORD_FILE: Final = "cspine_import.json"
 WARNING: Final = (
     "A checkpoint is code: it runs with all your rights when it is loaded. Trust it only if you know who made it."
 )
+
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+"""What reading a damaged archive raises."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -65,7 +78,13 @@ class ImportRecord(Frozen):
 
 
 def import_archive(
-    archive: Path, imported: Path, *, name: str | None, trust: bool, replace: bool = False
+    archive: Path,
+    imported: Path,
+    *,
+    name: str | None,
+    trust: bool,
+    replace: bool = False,
+    accept_names: bool = False,
 ) -> ImportRecord:
     """Take a model archive in, without running anything of it.
 
@@ -78,6 +97,7 @@ def import_archive(
         name: What to call it; None: the file's name.
         trust: Whether its checkpoints may be loaded.
         replace: Put it in the place of one of the same name.
+        accept_names: Whether a person says that labels and channel mean the study's where their names do not tell.
 
     Raises:
         ModelError: The file is no zip, an entry points outside, is a link or comes twice, it is too large, or what
@@ -95,11 +115,11 @@ def import_archive(
             require_space(content, imported)
             with fresh_folder_beside(place) as folder:
                 files = {info.filename: extracted(opened, info, folder, archive) for info in content.wanted}
-                record = _recorded(archive, folder, called, content, files, trust)
+                record = _recorded(archive, folder, called, content, files, trust, accept_names)
                 write_text(folder / RECORD_FILE, record.model_dump_json(indent=2) + "\n")
     except FileNotFoundError as error:
         raise ModelError(f"{archive}: expected a model archive (.zip), there is none.") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
+    except _DAMAGED as error:
         raise ModelError(
             f"{archive}: expected a whole zip without encryption, got something else ({error})."
         ) from error
@@ -160,12 +180,12 @@ def _models(dataset: Path) -> Iterator[Model]:
 
 
 def _recorded(
-    archive: Path, folder: Path, name: str, content: Content, files: dict[str, str], trust: bool
+    archive: Path, folder: Path, name: str, content: Content, files: dict[str, str], trust: bool, accept_names: bool
 ) -> ImportRecord:
     """Checks that what was unpacked is a model of bodies and discs, and describes it."""
     models = list(_models(folder / content.dataset))
     for model in models:
-        _require_usable(model, archive)
+        _require_usable(model, archive, accept_names=accept_names)
     card = folder / content.dataset / CARD_FILE
     return ImportRecord(
         name=name,
@@ -181,27 +201,22 @@ def _recorded(
     )
 
 
-def _require_usable(model: Model, archive: Path) -> None:
+def _require_usable(model: Model, archive: Path, *, accept_names: bool) -> None:
     for file in ("plans.json", "dataset.json"):
         if not (model.model_folder / file).is_file():
             raise ModelError(f"{archive}: {model.model_folder.name} has no {file}, which a prediction needs.")
     if not model.folds:
         raise ModelError(f"{archive}: {model.model_folder.name} has no {FINAL_CHECKPOINT} in any fold.")
     description = _read_json(model.model_folder / "dataset.json", archive)
-    _read_json(model.model_folder / "plans.json", archive)
-    labels, channels = description.get("labels"), description.get("channel_names")
-    numbers = sorted(labels.values()) if isinstance(labels, dict) and _are_numbers(labels) else labels
-    if numbers != [0, *sorted(LABELS.values())]:
-        raise ModelError(
-            f"{archive}: expected labels 0 background, 1 vertebral bodies and 2 discs, got {labels!r:.200}. "
-            "Only models of these structures can be used here."
-        )
-    if not isinstance(channels, dict) or len(channels) != 1 or description.get("file_ending") != ".nii.gz":
-        raise ModelError(f"{archive}: expected a model of one channel and of .nii.gz files, got {channels!r:.200}.")
-
-
-def _are_numbers(labels: dict[str, Any]) -> bool:
-    return all(isinstance(value, int) for value in labels.values())
+    plans = _read_json(model.model_folder / "plans.json", archive)
+    fault = (
+        label_fault(description.get("labels"), accepted=accept_names)
+        or channel_fault(description, accepted=accept_names)
+        or dimension_fault(plans, model.configuration)
+        or trainer_fault(model.model_folder.name.split("__")[0])
+    )
+    if fault is not None:
+        raise ModelError(f"{archive}: {model.model_folder.name}: {fault}")
 
 
 def _read_json(path: Path, archive: Path) -> dict[str, Any]:

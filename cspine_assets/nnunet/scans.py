@@ -6,14 +6,17 @@ DICOM is converted before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cspine_assets.domain.errors import CSpineError, ModelError
-from cspine_assets.domain.files import fingerprint_file, folder_aside
+from cspine_assets.domain.errors import CSpineError, ModelError, unexpected_reason
+from cspine_assets.domain.files import fingerprint_file, fingerprint_text, folder_aside
+from cspine_assets.domain.image_names import NIFTI_ENDINGS, without_ending
+from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.imaging.verification import check_voxels
-from cspine_assets.domain.volume import read_volume
+from cspine_assets.domain.volume import STRICT, Allowance, is_placed, place_volume, read_volume
 from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.devices import Slot
 from cspine_assets.nnunet.finished_cases import drop_case, fingerprint_case, fingerprint_models, is_finished
@@ -27,38 +30,58 @@ from cspine_assets.nnunet.prediction import (
 )
 from cspine_assets.nnunet.process import Supervision
 
-NIFTI_ENDINGS: Final = (".nii", ".nii.gz")
 _CHANNEL: Final = "_0000"
 """What nnU-Net puts behind the name of an image of one channel, and its masks do not have."""
 
 
 def scans_in(folder: Path) -> dict[str, Path]:
-    """Returns the NIfTI files of a folder by case: their names without ending and ``_0000``, in order.
+    """Returns the scans of a folder by case: their names without ending and ``_0000``, in order.
 
-    Hidden files, folders inside and files of other kinds are passed over; the result may be empty.
+    Images of other kinds than NIfTI are among them, so that each fails by its name. Hidden files, folders inside and
+    files of other kinds are passed over; the result may be empty.
 
     Raises:
         ModelError: Two files have the name of one case.
     """
     scans: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if not path.name.endswith(NIFTI_ENDINGS) or path.name.startswith(".") or path.is_dir():
+        stem = without_ending(path.name)
+        if stem is None or path.is_dir():
             continue
-        case_id = path.name.removesuffix(".gz").removesuffix(".nii").removesuffix(_CHANNEL)
+        case_id = stem.removesuffix(_CHANNEL)
         if case_id in scans:
             raise ModelError(f"{folder}: expected one scan of a case, got {scans[case_id].name} and {path.name}.")
         scans[case_id] = path
     return scans
 
 
-def check_scan(path: Path) -> None:
+def check_scan(path: Path, *, allowed: Allowance = STRICT) -> None:
     """Checks that a NIfTI holds a picture: nnU-Net draws an empty mask of a scan with a single NaN, and says nothing.
 
     Raises:
-        GeometryError: It cannot be read or has not three axes of real numbers.
+        GeometryError: It cannot be read, has not three axes of real numbers, or does not say where it lies.
         ConversionError: All voxels are equal, or some are no finite number.
     """
-    check_voxels(read_volume(path), subject=str(path))
+    check_voxels(read_volume(path, allowed=allowed), subject=str(path))
+
+
+def readable_by_nnunet(path: Path, folder: Path, *, allowed: Allowance = STRICT) -> Path:
+    """Returns a scan as nnU-Net's reader takes it: itself, a link with an ending in lower case, or a placed copy.
+
+    Args:
+        path: A scan that ``check_scan`` has passed.
+        folder: For the link or copy.
+        allowed: As for ``check_scan``.
+    """
+    if not is_placed(path):
+        copy = folder / f"{fingerprint_text(path.name)[:16]}.nii.gz"
+        place_volume(path, copy, allowed)
+        return copy
+    if path.name.endswith(NIFTI_ENDINGS):
+        return path
+    link = folder / (fingerprint_text(path.name)[:16] + (".nii.gz" if path.name.lower().endswith(".gz") else ".nii"))
+    link.symlink_to(path.absolute())
+    return link
 
 
 def predict_scan(application: Application, image: Path, output: Path, *, slot: Slot, supervision: Supervision) -> None:
@@ -89,12 +112,18 @@ def predict_scan(application: Application, image: Path, output: Path, *, slot: S
 
 
 def predict_folder(
-    application: Application, folder: Path, out: Path, *, slot: Slot, supervision: Supervision
+    application: Application,
+    folder: Path,
+    out: Path,
+    *,
+    slot: Slot,
+    supervision: Supervision,
+    allowed: Allowance = STRICT,
 ) -> Prediction:
     """Writes masks of all NIfTI files of a folder to ``{out}/{predictor}/{case}.nii.gz``, models loaded once.
 
     Masks that stand, made from the same scan by the same models in the same way, are not made again. A scan that holds
-    no picture or cannot be predicted fails alone, and has no mask afterwards.
+    no picture, cannot be read or cannot be predicted fails alone, and has no mask afterwards.
 
     Args:
         application: Models, and how they are applied.
@@ -102,6 +131,7 @@ def predict_folder(
         out: Receives a folder per predictor.
         slot: The device to predict on, leased by the caller.
         supervision: Of the child. Its listener hears of every case, also of those that stand and those refused.
+        allowed: What is allowed of the scans beyond the rules.
 
     Raises:
         ModelError: Two scans have one name, or the models cannot be used.
@@ -109,37 +139,49 @@ def predict_folder(
     common = fingerprint_models(application.models, application.settings, application.postprocessing)
     known: list[CasePredicted | CaseFailed] = []
     left = []
-    for case in _cases(folder, common):
-        outcome = _known(case, out)
-        if outcome is None:
-            left.append(case)
-        else:
-            known.append(outcome)
-            supervision.on_message(outcome)
-    made = Prediction(predicted=(), failed=())
-    if left:
-        made = _predict(application, left, out, slot=slot, supervision=supervision)
+    with scratch_folder(Path(tempfile.gettempdir())) as copies:
+        for case_id, path in scans_in(folder).items():
+            outcome = _looked_at(case_id, path, _Terms(common, out, copies, allowed))
+            if isinstance(outcome, PredictionCase):
+                left.append(outcome)
+            else:
+                known.append(outcome)
+                supervision.on_message(outcome)
+        made = Prediction(predicted=(), failed=())
+        if left:
+            made = _predict(application, left, out, slot=slot, supervision=supervision)
     return Prediction(
         predicted=(*(one.case_id for one in known if isinstance(one, CasePredicted)), *made.predicted),
         failed=(*(one for one in known if isinstance(one, CaseFailed)), *made.failed),
     )
 
 
-def _cases(folder: Path, common: str) -> Iterator[PredictionCase]:
-    for case_id, path in scans_in(folder).items():
-        yield PredictionCase(case_id=case_id, image=path, inputs=fingerprint_case(common, fingerprint_file(path)))
+@dataclass(frozen=True)
+class _Terms:
+    """What holds for all scans of a folder: the models' fingerprint, where masks and copies go, what is allowed."""
+
+    models: str
+    out: Path
+    copies: Path
+    allowed: Allowance
 
 
-def _known(case: PredictionCase, out: Path) -> CasePredicted | CaseFailed | None:
-    """Returns what is known of a case before it is predicted: that its masks stand, or why there can be none."""
-    if is_finished(out, case.case_id, str(case.inputs)):
-        return CasePredicted(case_id=case.case_id, seconds=0, reused=True)
+def _looked_at(case_id: str, path: Path, terms: _Terms) -> PredictionCase | CasePredicted | CaseFailed:
+    """Returns a scan to predict, or what is known of it: that its masks stand, or why there can be none."""
     try:
-        check_scan(case.image)
+        content = fingerprint_file(path) if path.is_file() else ""
+        inputs = fingerprint_case(terms.models, f"{content}{terms.allowed.axes or ''}")
+        if is_finished(terms.out, case_id, inputs):
+            return CasePredicted(case_id=case_id, seconds=0, reused=True)
+        check_scan(path, allowed=terms.allowed)
+        image = readable_by_nnunet(path, terms.copies, allowed=terms.allowed)
+        return PredictionCase(case_id=case_id, image=image, inputs=inputs)
     except CSpineError as error:
-        drop_case(out, case.case_id)
-        return CaseFailed(case_id=case.case_id, reason=str(error))
-    return None
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - a scan that nobody foresaw, and all others wait
+        reason = unexpected_reason(case_id, error)
+    drop_case(terms.out, case_id)
+    return CaseFailed(case_id=case_id, reason=reason)
 
 
 def _predict(

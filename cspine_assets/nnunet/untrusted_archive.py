@@ -13,7 +13,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from cspine_assets.domain.errors import ModelError
@@ -68,7 +68,7 @@ def examined(opened: zipfile.ZipFile, archive: Path) -> Content:
         if info.filename.casefold() in seen:
             raise ModelError(f"{archive}: entry {info.filename!r} comes twice.")
         seen.add(info.filename.casefold())
-    files = [info for info in entries if not info.is_dir()]
+    files = [info for info in entries if not info.filename.endswith("/")]
     wanted = tuple(info for info in files if _WANTED.fullmatch(info.filename) or _CARD.fullmatch(info.filename))
     models = [match for info in wanted if (match := _WANTED.fullmatch(info.filename))]
     folders = {(match["dataset"], match["configuration"], match["folder"]) for match in models}
@@ -83,7 +83,12 @@ def examined(opened: zipfile.ZipFile, archive: Path) -> Content:
 
 
 def _require_inside(info: zipfile.ZipInfo, archive: Path) -> None:
-    path = PurePosixPath(info.filename)
+    path, windows = PurePosixPath(info.filename), PureWindowsPath(info.filename)
+    if "\\" in info.filename and not (windows.drive or windows.root or ".." in windows.parts):
+        raise ModelError(
+            f"{archive}: entry {info.filename!r} has '\\' between folders, as some Windows programs write it, against "
+            "the zip standard. Unpack it there, and pack it again with another program."
+        )
     unsafe = path.is_absolute() or ".." in path.parts or any(sign in info.filename for sign in ("\\", ":", "\0"))
     if unsafe:
         raise ModelError(f"{archive}: entry {info.filename!r} points outside of the archive. It is not unpacked.")

@@ -36,6 +36,7 @@ METRICS = pd.DataFrame(
     * 100
 )
 METRICS = pd.concat([METRICS, METRICS.assign(set="cv", predictor="ensemble")])
+DOUBTS = pd.DataFrame({"exam_id": ["e"], "set": ["test"], "flags": ["few_bodies"], "level_count": [13]})
 EXAMS = pd.DataFrame({"exam_id": ["e"], "manufacturer": ["GE MEDICAL SYSTEMS"]})
 
 
@@ -46,6 +47,7 @@ def test_an_answer_of_the_demo_is_a_table_on_a_usual_terminal(question: str, wid
         database.sql("create schema evaluation; create schema cohort; create table cohort.exams as from EXAMS")
         for name in ("exam_metrics", "level_metrics"):
             database.sql(f"create table evaluation.{name} as from METRICS")
+        database.sql("create table level_doubts as from DOUBTS")
         answer = database.sql(QUESTIONS[question]).df()
     console = Console(file=io.StringIO(), width=width, force_terminal=True, no_color=True, _environ={})
     print_answer(console, answer)

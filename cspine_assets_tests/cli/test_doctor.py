@@ -114,8 +114,11 @@ def test_whatever_is_damaged_in_a_home_is_named_with_the_way_back(tmp_path: Path
     assert "Move the folder aside" in found["Dagster's databases"].remedy
 
 
-def test_a_damaged_file_does_not_end_the_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_damaged_file_does_not_end_the_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "400")  # no path is cut into lines
     (tmp_path / "settings.json").write_text("[]")
     with pytest.raises(typer.Exit):
         doctor.doctor(home=tmp_path)
-    assert "settings.json" in capsys.readouterr().out.replace("\n", "")
+    assert "settings.json" in capsys.readouterr().out

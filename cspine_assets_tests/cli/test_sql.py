@@ -1,6 +1,7 @@
 """`cspine sql` gives answers in the form asked for, and bounds what the engine does not bound by itself."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,3 +150,16 @@ def test_what_cannot_be_interrupted_ends_with_the_process(home: Home):
     print(result.stderr)
     assert result.returncode == 1
     assert result.stderr.startswith("cspine: stopped after 0.5 s")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
+    ids=["ascii", "posix"],
+)
+def test_what_a_terminal_cannot_show_is_replaced(home: Home, environment: dict[str, str]):
+    """Finding 48. The kind: a library's error about an encoding, on the way in or out."""
+    command = [CSPINE, "sql", "--home", str(home.root), "--format", "csv", "select 'ä→' as x"]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["x", r"\xe4\u2192"]

@@ -25,8 +25,9 @@ folder = Path(sys.argv[1])
 program = "import subprocess, sys, time; print('hello', flush=True); " \\
     "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); time.sleep(600)"
 try:
-    keep_alive([Program(name, [sys.executable, "-c", program]) for name in ("one", "two")], os.environ,
-               logs=folder / "logs", lock_file=folder / "lock",
+    names = {"one": None, "two": None, "three": "one"}
+    keep_alive([Program(name, [sys.executable, "-c", program], needs=needs) for name, needs in names.items()],
+               os.environ, logs=folder / "logs", lock_file=folder / "lock",
                before_start=lambda name: print("before", name, flush=True), say=lambda what: print(what, flush=True),
                greeting="here it opens", echo=True)
 except HomeError as error:
@@ -43,8 +44,8 @@ def supervisor(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, str(tmp_path)], stdout=(tmp_path / "said").open("w"), env={**os.environ}
     )
-    # a warden, and two programs with a child each
-    assert within(60, lambda: len(family(process)) == 5)
+    # a warden, and three programs with a child each
+    assert within(60, lambda: len(family(process)) == 7)
     yield process
     if process.poll() is None:
         process.kill()
@@ -69,6 +70,7 @@ def test_a_crashed_program_is_started_again_without_its_old_children(supervisor:
     assert "one ended with status -9" in said.read_text()
     assert said.read_text().count("before one") == 2
     assert said.read_text().count("two started") == 1
+    assert within(30, lambda: said.read_text().count("three started") == 2), "it needs one"
     assert within(20, lambda: (tmp_path / "logs" / "one.log").read_text().count("hello") == 2)
 
 

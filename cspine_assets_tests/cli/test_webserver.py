@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from cspine_assets.cli.code_server import CodeServer
 from cspine_assets.cli.page import HomePage, programs
 from cspine_assets.domain.home import Home
 from cspine_assets_tests.cli.webserver_process import Served, served
@@ -108,13 +109,16 @@ def test_dagster_has_no_other_road_that_changes_something():
     assert [route.path for route in routes if isinstance(route, WebSocketRoute)] == ["/graphql"]
 
 
-def test_dev_and_up_run_the_guarded_webserver(tmp_path: Path):
-    page = HomePage(Home(tmp_path), tmp_path / "workspace.yaml")
-    usual, daemon = programs(page, 3000, allow_hosts=["a", "b:1"], with_token=True, read_only=True)
+def test_dev_and_up_run_the_guarded_webserver_and_one_code_server(tmp_path: Path):
+    page = HomePage(Home(tmp_path), CodeServer(tmp_path))
+    code, usual, daemon = programs(page, 3000, allow_hosts=["a", "b:1"], with_token=True, read_only=True)
     assert usual.command[1:3] == ["-m", "cspine_assets.cli.webserver"]
     assert usual.command[-7:] == [
         "--token-file", str(page.token_file), "--allow-host", "a", "--allow-host", "b:1", "--read-only"
     ]  # fmt: skip
-    assert daemon.name == "daemon"
-    open_to_all, _ = programs(page, 3000, allow_hosts=[], with_token=False, read_only=False)
+    assert [code.name, daemon.name] == ["code_server", "daemon"]
+    for asking in (usual, daemon):
+        assert str(page.code.workspace) in asking.command
+        assert not asking.ready()
+    _, open_to_all, _ = programs(page, 3000, allow_hosts=[], with_token=False, read_only=False)
     assert {"--token-file", "--read-only", "--allow-host"}.isdisjoint(open_to_all.command)

@@ -12,7 +12,7 @@ import requests
 
 from cspine_assets.definitions import defs
 from cspine_assets.defs.alerts import WILL_RETRY_TAG, alert_sensors, run_failed
-from cspine_assets.defs.automation import Alerts
+from cspine_assets.defs.automation import AutomationSettings
 from cspine_assets.defs.io import asset_key
 from cspine_assets.domain.tables.benchmark import History
 
@@ -69,7 +69,10 @@ def ephemeral() -> Iterator[dg.DagsterInstance]:
 
 
 def sensors(webhook: str | None) -> dict[str, dg.SensorDefinition]:
-    return {sensor.name: sensor for sensor in alert_sensors(Alerts.model_validate({"webhook": webhook}))}
+    return {
+        sensor.name: sensor
+        for sensor in alert_sensors(AutomationSettings.model_validate({"alerts": {"webhook": webhook}}))
+    }
 
 
 @dg.op
@@ -201,5 +204,5 @@ def test_an_address_switches_the_webhook_on_and_mail_settings_add_the_mail(monke
     assert {sensor.default_status for sensor in on.values()} == {dg.DefaultSensorStatus.RUNNING}
     assert "email_on_failed_run" not in off
     mail = {"sender": "a@example.org", "receivers": ["b@example.org"], "smtp_host": "mail.example.org"}
-    names = [sensor.name for sensor in alert_sensors(Alerts.model_validate({"email": mail}))]
+    names = [sensor.name for sensor in alert_sensors(AutomationSettings.model_validate({"alerts": {"email": mail}}))]
     assert "email_on_failed_run" in names

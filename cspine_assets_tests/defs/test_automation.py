@@ -11,12 +11,12 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from cspine_assets.definitions import defs
 from cspine_assets.defs import jobs
 from cspine_assets.defs.attention import at_work
-from cspine_assets.defs.automation import LOOK_VARIABLE, SETTINGS_FILE, Reevaluation, look_seconds, read_automation
+from cspine_assets.defs.automation import SETTINGS_FILE, Reevaluation, read_automation
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.jobs import TRAINING, WORK_TAG, reevaluate, reevaluated, remake, take_in
 from cspine_assets.defs.resources import StudyResource
 from cspine_assets.defs.schedules import reevaluation_schedule
-from cspine_assets.defs.sensors import new_data, new_external_predictions, new_models
+from cspine_assets.defs.sensors import watching
 from cspine_assets.defs.stages import Order
 from cspine_assets.defs.writer import is_held, sole_writer
 from cspine_assets.domain.errors import HomeError
@@ -36,8 +36,9 @@ def ephemeral():
 class Ticks:
     """A sensor as the daemon calls it: again and again, with the cursor that it left."""
 
-    def __init__(self, sensor: dg.SensorDefinition, home: Home, instance: dg.DagsterInstance):
-        self.sensor, self.home, self.instance = sensor, home, instance
+    def __init__(self, sensor: str, home: Home, instance: dg.DagsterInstance):
+        self.sensor = next(one for one in watching(look_every_s=60) if one.name == sensor)
+        self.home, self.instance = home, instance
         self.cursor: str | None = None
 
     def __call__(self) -> SensorExecutionData:
@@ -63,7 +64,7 @@ def touch(download: Path, patient_id: str) -> None:
 
 
 def test_a_new_download_is_taken_in_when_it_has_come_to_rest(home: Home, ephemeral, own_download: Path):
-    tick = Ticks(new_data, home, ephemeral)
+    tick = Ticks("new_data", home, ephemeral)
     first = tick()
     assert asked(first) == []
     assert "come to rest" in str(first.skip_message)
@@ -75,13 +76,13 @@ def test_a_new_download_is_taken_in_when_it_has_come_to_rest(home: Home, ephemer
 
 def test_a_source_that_is_gone_is_a_reason_not_a_failure(home: Home, ephemeral, own_download: Path):
     own_download.rename(own_download.with_name("elsewhere"))
-    data = Ticks(new_data, home, ephemeral)()
+    data = Ticks("new_data", home, ephemeral)()
     assert asked(data) == []
     assert "download" in str(data.skip_message)
 
 
 def test_nothing_is_asked_for_while_somebody_is_at_work_and_nothing_is_forgotten(home: Home, ephemeral):
-    tick = Ticks(new_data, home, ephemeral)
+    tick = Ticks("new_data", home, ephemeral)
     tick()
     with sole_writer(home):
         held = tick()
@@ -103,7 +104,7 @@ def test_a_second_writer_is_refused(home: Home):
         pass
 
 
-@pytest.mark.parametrize("sensor", [new_models, new_external_predictions])
+@pytest.mark.parametrize("sensor", ["new_models", "new_external_predictions"])
 def test_without_models_nothing_is_evaluated(sensor, home: Home, ephemeral):
     data = Ticks(sensor, home, ephemeral)()
     assert asked(data) == []
@@ -129,7 +130,7 @@ def test_twenty_ticks_with_a_broken_patient_ask_once_for_each_change_and_never_t
 ):
     bad = sorted(path.name for path in (own_download / "DukeCSpineSeg_imaging_files" / "case_image").iterdir())[3]
     spoil(own_download, bad)
-    tick, results = Ticks(new_data, home, instance), []
+    tick, results = Ticks("new_data", home, instance), []
     for number in range(20):
         if number == 10:
             touch(own_download, min(path.name for path in home.volumes.iterdir()))
@@ -167,22 +168,22 @@ def test_when_the_schedule_fires_is_set_in_the_home(home: Home, monkeypatch: pyt
     assert schedule.job_name == "reevaluate"
 
 
-@pytest.mark.parametrize("text", ["reevaluation: {chron: '* * * * *'}", "too_much: 2", "a: [", "alerts: {webhook: x}"])
+@pytest.mark.parametrize(
+    "text", ["reevaluation: {chron: '* * * * *'}", "too_much: 2", "look_every_s: 0", "a: [", "alerts: {webhook: x}"]
+)
 def test_a_setting_that_is_not_known_is_one_clear_error(home: Home, text: str):
     (home.root / SETTINGS_FILE).write_text(text)
     with pytest.raises(HomeError, match=SETTINGS_FILE):
         read_automation(home)
 
 
-def test_sensors_look_more_often_where_the_environment_says_so_and_never_less(monkeypatch: pytest.MonkeyPatch):
-    assert look_seconds(30) == 30
-    monkeypatch.setenv(LOOK_VARIABLE, "2")
-    assert look_seconds(30) == 2
-    monkeypatch.setenv(LOOK_VARIABLE, "90")
-    assert look_seconds(30) == 30
-    monkeypatch.setenv(LOOK_VARIABLE, "often")
-    with pytest.raises(HomeError, match=f"{LOOK_VARIABLE}: expected whole seconds above zero, got 'often'"):
-        look_seconds(30)
+def test_how_often_sensors_look_is_set_in_the_home(home: Home, monkeypatch: pytest.MonkeyPatch):
+    (home.root / SETTINGS_FILE).write_text("look_every_s: 5\n")
+    monkeypatch.setenv("CSPINE_HOME", str(home.root))
+    intervals = {one.name: one.minimum_interval_seconds for one in defs().get_repository_def().sensor_defs}
+    assert intervals.pop("followers") == 30, "what is made in the meantime is followed by one run"
+    assert len(intervals) > 4
+    assert set(intervals.values()) == {5}
 
 
 @pytest.mark.parametrize("force", [False, True])

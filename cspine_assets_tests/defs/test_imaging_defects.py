@@ -25,6 +25,8 @@ from cspine_assets.defs.resources import StudyResource
 from cspine_assets.domain.home import Home, HomeSettings
 from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets.domain.phantom.cohort import PROVENANCE_FILE, write_cohort
+from cspine_assets.domain.phantom.defects import Download
+from cspine_assets.domain.phantom.files import file_facts
 from cspine_assets.domain.phantom.plan import ExamPlan, plan_cohort
 from cspine_assets.domain.phantom.settings import CohortSettings
 from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
@@ -226,28 +228,39 @@ def run_range(home: Home, instance: dg.DagsterInstance, table, patients: list[st
 def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoilt]:
     root = tmp_path_factory.mktemp("spoilt")
     write_cohort(root / "download", COHORT)
+    exams = [Exam(plan, root / "download") for plan in plan_cohort(COHORT).exams]
+    several = {exam.plan.patient.patient_id for exam in exams if exam.plan.study_number > 1}
+    single = [
+        exam for exam in exams if exam.plan.patient.patient_id not in several and exam.plan.acquisition.slices == 6
+    ]
+    donor, named, floats, *hosts = single
+    change_mask(whole_floats)(floats, donor)
+    released_as_it_is(floats)
     home = Home(root / "home")
     home.open(HomeSettings("demo", str(root / "download"), str(root / "download" / PROVENANCE_FILE)))
     with open_instance(home) as instance:
         materialize(home, instance=instance, schemas=("midrc", "cohort"))
         patients = sorted(instance.get_dynamic_partitions("patient"))
-        exams = [Exam(plan, root / "download") for plan in plan_cohort(COHORT).exams]
-        several = {exam.plan.patient.patient_id for exam in exams if exam.plan.study_number > 1}
-        single = [
-            exam for exam in exams if exam.plan.patient.patient_id not in several and exam.plan.acquisition.slices == 6
-        ]
-        donor, named, floats, *hosts = single
         planted = {**VOLUME_DEFECTS, **MASK_DEFECTS}
         assert len(hosts) >= len(planted)
         for exam, (plant, _, _) in zip(hosts, planted.values(), strict=False):
             plant(exam, donor)
-        change_mask(whole_floats)(floats, donor)
         identify(named)
         for table in (Volumes, Masks, HeaderFindings):
             run_range(home, instance, table, patients)
         chosen = {name: exam.plan.patient.patient_id for exam, name in zip(hosts, planted, strict=False)}
         people = (named.plan.patient.patient_id, floats.plan.patient.patient_id)
         yield Spoilt(home, instance, tuple(patients), chosen, *people)
+
+
+def released_as_it_is(exam: Exam) -> None:
+    """Has the release list the mask as it is now: what is changed after its release is refused."""
+    download = Download(exam.root)
+    facts = file_facts(exam.mask.name, exam.mask.read_bytes())
+    rows = download.read("annotation_file")
+    (row,) = [row for row in rows if row["file_name"] == facts.name]
+    row |= {"file_size": str(facts.size), "md5sum": facts.md5}
+    download.write("annotation_file", rows)
 
 
 def identify(exam: Exam) -> None:

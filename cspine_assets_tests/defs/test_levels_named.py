@@ -12,7 +12,7 @@ from cspine_assets_tests.domain.warehouse.rows import frames
 
 def levels(unsure, flags):
     """Returns the levels of eight exams, the first ones in doubt, the first with flags."""
-    frame = frames()[LevelMetrics].copy()
+    frame = frames()[LevelMetrics].assign(severity="none", flags=None)
     exams = sorted(frame["exam_id"].unique())
     frame.loc[frame["exam_id"].isin(exams[:unsure]), "severity"] = "name_unsure"
     frame.loc[frame["exam_id"] == exams[0], "flags"] = flags

@@ -13,7 +13,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
 from cspine_assets.defs.alerts import PASSWORD_VARIABLE, alert_sensors
-from cspine_assets.defs.automation import Alerts
+from cspine_assets.defs.automation import AutomationSettings, Email
 from cspine_assets_tests.defs.test_alerts import PATIENT, failing
 from cspine_assets_tests.processes import free_port
 
@@ -65,7 +65,9 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 def tell_of_a_failed_run(server: Controller) -> dg.DagsterRun:
     mail = {"sender": SENDER, "receivers": RECEIVERS, "smtp_host": "127.0.0.1", "smtp_port": server.port}
-    sensors = alert_sensors(Alerts.model_validate({"email": {**mail, "security": server.security}}))
+    sensors = alert_sensors(
+        AutomationSettings.model_validate({"alerts": {"email": {**mail, "security": server.security}}})
+    )
     (sensor,) = [sensor for sensor in sensors if sensor.name == "email_on_failed_run"]
     with dg.DagsterInstance.ephemeral() as instance:
         result = failing.execute_in_process(instance=instance, raise_on_error=False)
@@ -94,4 +96,4 @@ def test_a_failed_run_is_told_by_one_mail_without_its_reason(server: Controller,
 @pytest.mark.parametrize(("security", "port"), [("SSL", 465), ("STARTTLS", 587)])
 def test_the_port_is_the_usual_one_of_the_connection(security: str, port: int):
     mail = {"sender": SENDER, "receivers": RECEIVERS, "smtp_host": "127.0.0.1", "security": security}
-    assert Alerts.model_validate({"email": mail}).email.port == port
+    assert Email.model_validate(mail).port == port

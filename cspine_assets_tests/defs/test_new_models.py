@@ -14,7 +14,6 @@ from cspine_assets.defs.fingerprints import Fingerprints
 from cspine_assets.defs.io import asset_key
 from cspine_assets.defs.partitions import lake_partition, trainings
 from cspine_assets.defs.resources import Study
-from cspine_assets.defs.sensors import new_models
 from cspine_assets.defs.stages import known_tables
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.domain.evaluation.external import CARD_FILE
@@ -69,7 +68,7 @@ def tick(home: Home, instance: dg.DagsterInstance) -> Ticks:
     instance.report_runless_asset_event(
         dg.AssetCheckEvaluation(asset_key=asset_key(TrainedFolds), check_name="schema", passed=True, metadata={})
     )
-    return Ticks(new_models, home, instance)
+    return Ticks("new_models", home, instance)
 
 
 def test_models_that_are_new_are_evaluated_once(tick: Ticks):

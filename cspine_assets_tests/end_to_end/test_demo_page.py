@@ -1,6 +1,5 @@
 """The Dagster page of the finished demo's home makes any part of it again, and its daemon what is new."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import psutil
 import pytest
 
 from cspine_assets.defs.attention import at_work
-from cspine_assets.defs.automation import LOOK_VARIABLE
 from cspine_assets.defs.automation import SETTINGS_FILE as AUTOMATION_FILE
 from cspine_assets.defs.io import FORCE_TAG
 from cspine_assets.defs.jobs import take_in
@@ -50,13 +48,14 @@ SENSORS = ("new_data", "new_external_predictions", "new_models")
 def page(demo: DemoRun) -> Iterator[Page]:
     port = free_port()
     # the schedule of the page's tests; it fires once a person, or a test, switches it on
-    (demo.home.root / AUTOMATION_FILE).write_text("reevaluation: {cron: '* * * * *', time_zone: Europe/Berlin}\n")
+    (demo.home.root / AUTOMATION_FILE).write_text(
+        "reevaluation: {cron: '* * * * *', time_zone: Europe/Berlin}\nlook_every_s: 1\n"
+    )
     log = (demo.home.logs / "page.log").open("wb")
     process = subprocess.Popen(
         [CSPINE, "dev", "--home", str(demo.home.root), "--port", str(port)],
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**os.environ, LOOK_VARIABLE: "1"},
         start_new_session=True,
     )
     opened = Page(demo.home, port, process)

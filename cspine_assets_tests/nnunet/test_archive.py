@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cspine_assets.domain.errors import ModelError
-from cspine_assets.nnunet import untrusted_archive
+from cspine_assets.nnunet import model_terms, untrusted_archive
 from cspine_assets.nnunet.application import Application
 from cspine_assets.nnunet.archive import write_archive
 from cspine_assets.nnunet.dataset import ANNOTATED
@@ -76,7 +76,7 @@ def model(tmp_path) -> Model:
     """What looks like a trained fold; its checkpoint is no pickle, so that whoever loads it fails."""
     folder = tmp_path / "results" / FLAT
     (folder / "fold_0" / "validation").mkdir(parents=True)
-    (folder / "plans.json").write_text("{}")
+    (folder / "plans.json").write_text(json.dumps({"configurations": {"2d": {"patch_size": [64, 64]}}}))
     (folder / "dataset.json").write_text(json.dumps(DESCRIPTION))
     (folder / "dataset_fingerprint.json").write_text("{}")
     (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"weights" * 1000)
@@ -207,6 +207,8 @@ def test_an_archive_without_a_card_and_with_pickles_is_taken_without_them(archiv
         (lambda path: spoilt(path, f"{FLAT}/../../../plans.json"), "points outside"),
         (lambda path: spoilt(path, "/etc/outside"), "points outside"),
         (lambda path: spoilt(path, "C:\\outside"), "points outside"),
+        (lambda path: spoilt(path, "..\\outside"), "points outside"),
+        (lambda path: spoilt(path, FLAT.replace("/", "\\") + "\\plans.json"), "some Windows programs"),
         (
             lambda path: spoilt(
                 path, f"{FLAT}/fold_1/checkpoint_final.pth", external_attr=(stat.S_IFLNK | 0o777) << 16
@@ -249,6 +251,28 @@ def test_torn_content_is_noticed(archive, place):
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("place_of_name", ["directory", "member"])
+def test_names_that_are_no_text_are_a_damaged_archive(archive, place, place_of_name):
+    """Found by fuzzing: names that say that they are UTF-8, and are not."""
+    spoilt(archive, "Dataset108_CSpineSeg/é.txt")
+    content = bytearray(archive.read_bytes())
+    name = "é.txt".encode()
+    at = content.rindex(name) if place_of_name == "directory" else content.index(name)
+    content[at : at + 2] = b"\xff\xff"
+    archive.write_bytes(content)
+    if place_of_name == "directory":
+        with pytest.raises(ModelError, match="expected a whole zip"):
+            import_archive(archive, place, name="theirs", trust=True)
+    else:
+        assert import_archive(archive, place, name="theirs", trust=True).name == "theirs"
+
+
+def test_a_member_without_a_name_is_left_out(archive, place):
+    """Found by fuzzing: Python's zipfile asks for the last letter of every name."""
+    spoilt(archive, "")
+    assert "" in import_archive(archive, place, name="theirs", trust=True).left_out
+
+
 @pytest.mark.parametrize("packed", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_content_that_is_torn_is_noticed_however_it_is_packed(archive, place, tmp_path, packed):
     again = tmp_path / "again.zip"
@@ -263,6 +287,87 @@ def test_content_that_is_torn_is_noticed_however_it_is_packed(archive, place, tm
     with pytest.raises(ModelError, match="expected a whole zip"):
         import_archive(again, place, name="theirs", trust=True)
     assert list(place.iterdir()) == []
+
+
+def described(archive: Path, **changes) -> Path:
+    return rewritten(archive, f"{FLAT}/dataset.json", json.dumps(DESCRIPTION | changes).encode())
+
+
+SWAPPED = {"background": 0, "disc": 1, "vertebrae": 2}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": SWAPPED}, "bodies and discs are swapped"),
+        ({"labels": {"background": 0, "IVD": 1, "vertebralBody": 2}}, "bodies and discs are swapped"),
+        ({"labels": {"background": 0, "spinal_cord": 1, "canal": 2}}, "Only models of these structures"),
+        ({"labels": {"background": 0, "vertebrae": 1, "spinal canal": 2}}, "Only models of these structures"),
+        ({"labels": {"vertebrae": 0, "disc": 1, "background": 2}}, "Only models of these structures"),
+        ({"labels": {"background": 0, "vertebrae": 1, "bodies": 2}}, "Only models of these structures"),
+        ({"labels": {"background": 0, "vertebrae": [1, 2], "disc": 2}}, "Only models of these structures"),
+        ({"labels": {"background": 0, "a": 1, "b": 2}}, "--accept-names"),
+        ({"channel_names": {"0": "FLAIR"}}, "--accept-names"),
+        ({"channel_names": {"0": "CT"}}, "one of CT"),
+        ({"channel_names": {"0": "T2", "1": "T1"}}, "one channel"),
+        ({"file_ending": ".nii"}, "got file_ending '.nii'"),
+    ],
+)
+def test_labels_and_channels_are_compared_by_name_and_number(archive, place, changes, said):
+    """Findings 27 and 36. Of their kind: one of two names swapped, a structure called background, regions, synonyms."""
+    with pytest.raises(ModelError, match=said):
+        import_archive(described(archive, **changes), place, name="theirs", trust=False)
+    if said == "--accept-names":
+        assert import_archive(archive, place, name="theirs", trust=False, accept_names=True).name == "theirs"
+    else:
+        with pytest.raises(ModelError, match=said):
+            import_archive(archive, place, name="theirs", trust=False, accept_names=True)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"background": 0, "Vertebral Bodies": 1, "intervertebral discs": 2},
+        {"BG": 0, "VB": 1, "IVD": 2},
+        {"background": 0, "vertebra": 1, "disk": 2},
+    ],
+)
+def test_other_words_for_the_same_structures_are_known(archive, place, labels):
+    assert import_archive(described(archive, labels=labels), place, name="theirs", trust=False).name == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("plans", "said"),
+    [
+        ({"configurations": {"3d_fullres": {"patch_size": [8, 8, 8]}}}, "plans of 2d, its plans.json has none"),
+        ({"configurations": {"2d": {"patch_size": [8, 8, 8]}}}, "a patch of 2 axes"),
+        (
+            {"configurations": {"2d": {}}, "foreground_intensity_properties_per_channel": {"0": {}, "1": {}}},
+            r"1 channel\(s\)",
+        ),
+    ],
+)
+def test_plans_are_those_of_the_configuration_and_the_data_set(archive, place, plans, said):
+    with pytest.raises(ModelError, match=said):
+        import_archive(
+            rewritten(archive, f"{FLAT}/plans.json", json.dumps(plans).encode()), place, name="theirs", trust=False
+        )
+
+
+def test_a_trainer_of_nnunet_that_cannot_be_loaded_here_is_named_at_once(archive, place, monkeypatch):
+    monkeypatch.setattr(model_terms, "trainer_module", lambda name: f"nnunetv2.no_such_{name}")
+    renamed = archive.with_name("renamed.zip")
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(renamed, "w") as target:
+        for one in source.namelist():
+            target.writestr(one.replace("nnUNetTrainer__", "nnUNetTrainerOther__"), source.read(one))
+    with pytest.raises(ModelError, match=r"trainer nnUNetTrainerOther to load here.*No module named"):
+        import_archive(renamed, place, name="theirs", trust=False)
+
+
+def test_trainers_of_nnunet_are_found_without_loading_any():
+    assert model_terms.trainer_module("nnUNetTrainerNoMirroring").endswith(".nnUNetTrainerNoMirroring")
+    assert model_terms.trainer_module("nnUNetTrainer_250epochs") is not None
+    assert model_terms.trainer_module("nnUNetTrain") is None
 
 
 @pytest.mark.parametrize(("limit", "most"), [("MOST_BYTES", 1000), ("MOST_ENTRIES", 3), ("MOST_TEXT_BYTES", 1)])

@@ -6,6 +6,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -19,6 +20,7 @@ from nnunetv2.postprocessing.remove_connected_components import remove_all_but_l
 from cspine_assets.domain.errors import CSpineError, ModelError
 from cspine_assets.nnunet import process
 from cspine_assets.nnunet.application import Application
+from cspine_assets.nnunet.children import loading
 from cspine_assets.nnunet.children import predict as child
 from cspine_assets.nnunet.children.loading import load_folds
 from cspine_assets.nnunet.children.pulse import Pulse
@@ -281,6 +283,36 @@ def test_a_model_that_cannot_be_used_is_named_by_its_file_before_any_exam(models
         load_folds(nnUNetPredictor(device=torch.device("cpu")), model)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 1000
+
+
+def of_trainer(model: Model, name: str, folder: Path) -> Model:
+    """A copy of a model whose checkpoint says that another trainer made it."""
+    (folder / "fold_0").mkdir(parents=True)
+    for file in ("plans.json", "dataset.json"):
+        shutil.copyfile(model.model_folder / file, folder / file)
+    checkpoint = torch.load(model.model_folder / "fold_0" / "checkpoint_final.pth", weights_only=False)
+    torch.save({**checkpoint, "trainer_name": name}, folder / "fold_0" / "checkpoint_final.pth")
+    return Model(configuration=model.configuration, model_folder=folder, folds=(0,))
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainerNoMirroring", "nnUNetTrainer_250epochs", "nnUNetTrainerDA5", "Theirs"])
+def test_models_of_other_trainers_load(name, models, tmp_path):
+    """Finding 34: those of nnU-Net, whatever other module of its trainers cannot be imported, and a stranger's."""
+    load_folds(nnUNetPredictor(device=torch.device("cpu")), of_trainer(models[0], name, tmp_path / "m"))
+
+
+def test_a_fault_at_loading_is_told_by_its_cause(models, tmp_path, monkeypatch):
+    def find(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(loading, "_trainer", find)
+    with pytest.raises(ModelError, match=r"cannot be loaded \(RuntimeError: operator torchvision::nms"):
+        load_folds(nnUNetPredictor(device=torch.device("cpu")), of_trainer(models[0], "Theirs", tmp_path / "m"))
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match="expected weights of the network"):
+        load_folds(
+            nnUNetPredictor(device=torch.device("cpu")), of_trainer(models[0], "nnUNetTrainerBN", tmp_path / "n")
+        )
 
 
 def inputs_of(models, case) -> PredictionCase:

@@ -15,6 +15,7 @@ import pytest
 from cspine_assets.definitions import defs
 from cspine_assets.defs.fingerprints import Fingerprints, described_tables, is_current
 from cspine_assets.defs.instance import GPU_POOL, open_instance
+from cspine_assets.defs.io import RunConfig
 from cspine_assets.defs.resources import Study
 from cspine_assets.defs.training import TrainingConfig
 from cspine_assets.domain.home import Home, HomeSettings
@@ -143,7 +144,8 @@ def test_the_pool_has_as_many_slots_as_there_are_places(home):
 
 def test_a_run_can_choose_what_the_home_can_except_plans_code_and_devices():
     only_in_the_home = {"planner", "trainer", "devices", "slots_per_device"}
-    assert set(TrainingConfig.model_fields) == set(TrainingSettings.model_fields) - only_in_the_home
+    of_every_run = set(RunConfig.model_fields)
+    assert set(TrainingConfig.model_fields) - of_every_run == set(TrainingSettings.model_fields) - only_in_the_home
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM], ids=lambda blow: blow.name)

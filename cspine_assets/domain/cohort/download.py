@@ -6,15 +6,20 @@ credential, so neither it nor a server's answer is ever part of a message.
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import json
+import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import requests
+import urllib3
 
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import fingerprint_file, written_aside
@@ -25,6 +30,8 @@ _EXPIRED: Final = (400, 401, 403, 410)
 _TIMEOUT_S: Final = (20, 120)
 """To connect, and between two pieces of a body."""
 _BLOCK: Final = 1 << 20
+_GZIP: Final = ("gzip", "x-gzip")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,8 @@ def download(
 ) -> DownloadReport:
     """Fetches what is not there yet, one file after the other; a file stands whole and right, or not at all.
 
+    A file that cannot be had or has no possible place fails alone; a full disk ends the download.
+
     Args:
         entries: Files to have.
         out: Folder of the download.
@@ -145,16 +154,21 @@ def download(
     for entry in entries:
         path = out / entry.file_name
         state = "fetched"
-        if path.is_file() and fingerprint_file(path, "md5") == entry.md5:
-            state = "standing"
-            standing.append(entry.file_name)
-        else:
-            try:
+        try:
+            if path.is_file() and fingerprint_file(path, "md5") == entry.md5:
+                state = "standing"
+                standing.append(entry.file_name)
+            else:
                 _fetch(entry, path, sign, pause_s)
                 fetched.append(entry.file_name)
-            except Refused as refused:
-                state = "failed"
-                failures[entry.file_name] = refused.reason
+        except Refused as refused:
+            state = "failed"
+            failures[entry.file_name] = refused.reason
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise  # the next file would find no room either
+            state = "failed"
+            failures[entry.file_name] = _impossible(error)
         advanced(entry, state)
     return DownloadReport(tuple(fetched), tuple(standing), failures)
 
@@ -178,20 +192,32 @@ def _fetch(entry: ManifestEntry, path: Path, sign: Callable[[str], str], pause_s
 def _try_once(entry: ManifestEntry, path: Path, address: str) -> None:
     """Fetches one file from a signed address; it takes its place when size and MD5 are right."""
     try:
-        with requests.get(address, stream=True, timeout=_TIMEOUT_S) as answer:
+        # as it is stored: a file that is packed already must not be unpacked on the way
+        with requests.get(address, stream=True, timeout=_TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as answer:
             if answer.status_code in _EXPIRED:
                 raise Refused(f"the store answered {answer.status_code}: the signed address has expired or is refused")
             if answer.status_code != requests.codes.ok:
                 raise Refused(f"the store answered {answer.status_code}", final=answer.status_code == 404)
             with written_aside(path) as aside:
-                came = _write(aside, answer.iter_content(_BLOCK), entry.size_bytes)
+                came = _write(aside, answer.raw.stream(_BLOCK, decode_content=False), entry.size_bytes)
+                if came.md5 != entry.md5 and answer.headers.get("Content-Encoding", "").lower() in _GZIP:
+                    came = _unpacked(aside, entry.size_bytes)  # packed on the way, against what was asked for
                 if entry.size_bytes is not None and came.size_bytes != entry.size_bytes:
                     raise Refused(f"expected {entry.size_bytes} bytes, got {came.size_bytes}")
                 if came.md5 != entry.md5:
                     raise Refused(f"expected MD5 {entry.md5}, got {came.md5}")
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         # requests' own message holds the whole signed address
         raise Refused(f"the connection failed ({type(error).__name__})") from None
+
+
+def _impossible(error: OSError | ValueError) -> str:
+    """Returns why a file cannot be written at its place; its name is said beside it."""
+    found = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "a name that no file can have"
+    return (
+        f"expected a place for the file, got '{found}'. Take away what stands there, or choose another --out with a "
+        "shorter name"
+    )
 
 
 @dataclass(frozen=True)
@@ -200,6 +226,24 @@ class _Written:
 
     size_bytes: int
     md5: str
+
+
+def _unpacked(path: Path, expected_bytes: int | None) -> _Written:
+    """Puts the unpacked bytes of a file in its place.
+
+    Raises:
+        Refused: They are more than expected, or cannot be unpacked.
+    """
+    whole = path.with_name(f"{path.name}.unpacked")
+    try:
+        with gzip.open(path) as stream:
+            came = _write(whole, iter(lambda: stream.read(_BLOCK), b""), expected_bytes)
+        whole.replace(path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise Refused("the store said that it sent gzip, and sent something else") from error
+    finally:
+        whole.unlink(missing_ok=True)
+    return came
 
 
 def _write(path: Path, blocks: Iterable[bytes], expected_bytes: int | None) -> _Written:

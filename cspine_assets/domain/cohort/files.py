@@ -194,7 +194,11 @@ def _instances(file: SourceFile, *, hash_them: bool) -> Iterator[Content]:
         whole = stream if file.member is None else io.BytesIO(stream.read())
         with zipfile.ZipFile(whole) as archive:
             for info in archive.infolist():
-                if info.is_dir() or info.filename.startswith("__MACOSX") or Path(info.filename).name.startswith("."):
+                if (
+                    info.filename.endswith("/")
+                    or info.filename.startswith("__MACOSX")
+                    or Path(info.filename).name.startswith(".")
+                ):
                     continue
                 digest = None
                 if hash_them:

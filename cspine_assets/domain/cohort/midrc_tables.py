@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,8 +130,8 @@ def _usable(
 ) -> tuple[pd.DataFrame, list[_Fault]]:
     """Returns the rows that fit the description, and what is wrong with all others."""
     key = node.table.key_columns()
-    doubled = frame.index[frame.duplicated(key, keep=False)] if key else []
-    faults = faults + [_Fault(int(at), f"expected one row of its {', '.join(key)}, got several") for at in doubled]
+    doubled: list[int] = frame.index[frame.duplicated(key, keep=False)].tolist() if key else []
+    faults = faults + [_Fault(at, f"expected one row of its {', '.join(key)}, got several") for at in doubled]
     left = frame.drop(index=[fault.position for fault in faults]) if faults else frame
     try:
         return validate(node.table, left), faults
@@ -142,7 +144,7 @@ def _usable(
     faults += [
         _Fault(int(case.index), value_fault(case.column, case.check, case.failure_case)) for case in rows_of(cases)
     ]
-    return validate(node.table, left.drop(index=cases["index"].unique())), faults
+    return validate(node.table, left.drop(index=cases["index"].unique().tolist())), faults
 
 
 def _rejected(node: MidrcNode, file: SourceFile, frame: pd.DataFrame, fault: _Fault, line: int) -> RejectedRow:
@@ -202,7 +204,7 @@ def _parsed(file: SourceFile, columns: Sequence[str], *, threads: bool) -> tuple
         wrong.append((row.number or 0, row.actual_columns))
         return "skip"
 
-    with file.open() as stream:
+    with file.open() as stream, _without_remarks():
         table = csv.read_csv(
             stream,
             read_options=csv.ReadOptions(column_names=columns, skip_rows=1, use_threads=threads),
@@ -214,6 +216,17 @@ def _parsed(file: SourceFile, columns: Sequence[str], *, threads: bool) -> tuple
             ),
         )
     return table, wrong
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps a traceback off the screen: Arrow cannot hand on a wrong row of no UTF-8, and refuses the file."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _undecodable(file: SourceFile) -> str:
@@ -283,7 +296,7 @@ def _typed(
     if dtype == "Int64":
         broken = (numbers % 1 != 0).fillna(False)
         faults += _faults(name, "a whole number", text[broken])
-        numbers[broken] = pd.NA
+        numbers = numbers.mask(broken)
     return numbers
 
 

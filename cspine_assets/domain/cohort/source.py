@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -212,12 +213,12 @@ def _members(path: Path) -> Iterator[SourceFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise SourceError(
             f"{path}: expected a whole zip archive, got something unreadable ({error}). Download it again."
         ) from error
     for info in infos:
-        if not info.is_dir() and not any(_is_junk(part) for part in info.filename.split("/")):
+        if not info.filename.endswith("/") and not any(_is_junk(part) for part in info.filename.split("/")):
             yield SourceFile(path, info.filename, info.file_size)
 
 

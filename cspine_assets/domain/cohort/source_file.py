@@ -20,7 +20,7 @@ from typing import IO, Final
 from cspine_assets.domain.errors import SourceError
 from cspine_assets.domain.files import written_aside
 
-DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError, NotImplementedError)
 """What a damaged member raises while it is read; to open it looks at its archive's directory alone."""
 
 _BLOCK_BYTES: Final = 1 << 20

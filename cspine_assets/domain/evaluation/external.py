@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cspine_assets.domain.anatomy import ALLOWED_LABELS
 from cspine_assets.domain.errors import CSpineError, GeometryError
 from cspine_assets.domain.files import fingerprint_text
+from cspine_assets.domain.image_names import without_ending
 from cspine_assets.domain.tables.prediction import PREDICTORS
 from cspine_assets.domain.volume import read_geometry, read_mask
 
@@ -29,8 +30,6 @@ MAX_CARD_BYTES: Final = 65_536
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 """Fit for a partition key, a file name and a line of a log on every system."""
-
-_MASK = re.compile(r"(?P<exam>.+?)\.nii(?:\.gz)?")
 
 Words = Annotated[str, Field(max_length=2_000)]
 
@@ -116,6 +115,8 @@ def read_card(folder: Path) -> PredictorCard:
 def find_masks(folder: Path, exam_ids: Collection[str]) -> FoundMasks:
     """Returns the mask of every exam that the folder names, ``{exam_id}.nii.gz`` or ``{exam_id}.nii``.
 
+    An image of another kind counts as the exam's mask, and is refused when it is read.
+
     Args:
         folder: The predictor's folder.
         exam_ids: Exams of the test set.
@@ -127,8 +128,7 @@ def find_masks(folder: Path, exam_ids: Collection[str]) -> FoundMasks:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name == CARD_FILE:
             continue
-        named = _MASK.fullmatch(path.name)
-        exam = named["exam"] if named and path.is_file() else None
+        exam = without_ending(path.name) if path.is_file() or path.is_symlink() else None
         if exam is None or exam not in wanted:
             unknown.append(path.name)
         elif exam in masks:
@@ -157,8 +157,6 @@ def refusal_of_mask(mask: Path, reference: Path) -> str | None:
     try:
         geometry = read_geometry(mask)
         difference = read_geometry(reference).difference(geometry)
-        if not np.isfinite(geometry.affine).all():
-            return "expected the grid of the reference, but the affine is not finite"
         if difference is not None:
             return f"expected the grid of the reference, but {difference} (reference first)"
         labels = {int(label) for label in np.unique(read_mask(mask).array)}

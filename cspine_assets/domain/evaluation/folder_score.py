@@ -19,6 +19,7 @@ from cspine_assets.domain.evaluation.mask_score import MaskScore, score_masks
 from cspine_assets.domain.evaluation.overlap import Overlap
 from cspine_assets.domain.evaluation.pair import PairScratch
 from cspine_assets.domain.machine import usable_cores
+from cspine_assets.domain.volume import STRICT, Allowance
 
 if TYPE_CHECKING:
     from cspine_assets.domain.evaluation.level_score import LevelScore
@@ -53,11 +54,13 @@ class Choice:
         labels: Number of each structure in all files.
         metrics: Overlap, surface distances, or both.
         with_levels: Whether levels are measured too.
+        allowed: What is allowed of the files beyond the rules.
     """
 
     labels: Mapping[Structure, int]
     metrics: Metrics
     with_levels: bool
+    allowed: Allowance = STRICT
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _score_case(case: MaskFiles, choice: Choice, scratch: PairScratch) -> CaseSc
             with_surfaces=choice.metrics is not Metrics.DICE,
             with_levels=choice.with_levels,
             scratch=scratch,
+            allowed=choice.allowed,
         )
     except CSpineError as error:
         return _failed(case, choice=choice, reason=str(error))

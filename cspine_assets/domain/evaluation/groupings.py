@@ -13,7 +13,7 @@ from typing import Final
 
 import pandas as pd
 
-from cspine_assets.domain.evaluation.sets import mixed_set_name, with_set_name, with_worst_case
+from cspine_assets.domain.evaluation.sets import mixed_set_name, sides, with_set_name, with_worst_case
 from cspine_assets.domain.tables.base import TEXT
 from cspine_assets.domain.tables.group_names import ALL, NOT_REPORTED
 
@@ -109,7 +109,8 @@ def scored_sets(exam_metrics: pd.DataFrame, strata: pd.DataFrame) -> Iterator[Sc
     scored = with_worst_case(with_set_name(exam_metrics))
     for (name, profile, split), exams in scored.groupby(["set_name", "profile", "split_sha256"], sort=True):
         yield ScoredSet(str(name), str(profile), str(split), exams, plain)
-    for (name, profile, split), exams in scored.groupby(["set", "profile", "split_sha256"], sort=True):
+    by_side = scored.assign(side=sides(scored["set"]))
+    for (name, profile, split), exams in by_side.groupby(["side", "profile", "split_sha256"], sort=True):
         if len(set(exams["annotation_provenance"])) > 1:
             yield ScoredSet(mixed_set_name(str(name)), str(profile), str(split), exams, by_provenance)
 

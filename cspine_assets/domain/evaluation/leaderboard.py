@@ -14,7 +14,7 @@ import pandas as pd
 
 from cspine_assets.domain.anatomy import Structure
 from cspine_assets.domain.evaluation.bootstrap import median_interval
-from cspine_assets.domain.evaluation.sets import MACRO, by_structure, set_name, typed
+from cspine_assets.domain.evaluation.sets import MACRO, by_structure, set_name, sides, typed
 from cspine_assets.domain.files import fingerprint_text
 from cspine_assets.domain.tables.base import empty_frame
 from cspine_assets.domain.tables.benchmark import Leaderboard
@@ -36,7 +36,7 @@ def leaderboard(
         references: ``exam_id``, ``annotation_provenance`` and ``split_sha256`` of every test exam with a reference.
         profile: Profile of the study.
     """
-    tested = metrics[metrics["set"] == "test"]
+    tested = metrics[sides(metrics["set"]) == "test"]
     rows = []
     for key, exams in references.groupby(["annotation_provenance", "split_sha256"], sort=True):
         provenance, split = (str(part) for part in key)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from cspine_assets.domain.errors import CSpineError
+from cspine_assets.domain.image_names import without_ending
 
-_ENDINGS: Final = (".nii.gz", ".nii")
 _MARK: Final = "_seg"
 """What the release puts behind a mask's name, in any case; nnU-Net's predictions have the plain name."""
 
@@ -49,8 +49,9 @@ class MatchedFolders:
 def match_folders(references: Path, predictions: Path) -> MatchedFolders:
     """Returns the cases of two folders, by name: a prediction ``case.nii.gz`` belongs to ``case_SEG.nii.gz``.
 
-    Files other than NIfTI, hidden ones and folders inside are passed over; where one of both files is missing, it is
-    said of masks in folders inside.
+    Names count in composed Unicode and endings in any case. Images of other kinds than NIfTI are taken for cases, so
+    that each fails by its name. Other files, hidden ones and folders inside are passed over; where one of both files is
+    missing, it is said of masks in folders inside.
 
     Raises:
         CSpineError: A folder is none or holds no mask, two files of a folder have one case, or not one case is in both.
@@ -103,8 +104,7 @@ def _inside(folder: Path) -> str:
 
 def _case_id(name: str) -> str | None:
     """Returns the case that a file's name stands for, None where it is no mask's."""
-    ending = next((ending for ending in _ENDINGS if name.lower().endswith(ending)), None)
-    if ending is None or name.startswith("."):
+    stem = without_ending(name)
+    if stem is None:
         return None
-    stem = name[: -len(ending)]
     return stem[: -len(_MARK)] if stem.lower().endswith(_MARK) else stem

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cspine_assets.domain.anatomy import LABELS, Structure
 from cspine_assets.domain.evaluation.overlap import Overlap, measure_overlap
 from cspine_assets.domain.evaluation.pair import PairScratch, read_mask_pair
+from cspine_assets.domain.volume import STRICT, Allowance
 
 if TYPE_CHECKING:
     from cspine_assets.domain.evaluation.level_naming import NamedPair, Namer
@@ -42,7 +43,7 @@ class MaskScore:
     diagonal_mm: float
 
 
-def score_masks(
+def score_masks(  # noqa: PLR0913 - keyword-only choices, each with its default
     reference_path: Path,
     prediction_path: Path | None,
     *,
@@ -52,6 +53,7 @@ def score_masks(
     with_morphometry: bool = False,
     scratch: PairScratch | None = None,
     name: Namer | None = None,
+    allowed: Allowance = STRICT,
 ) -> MaskScore:
     """Returns all measures of two mask files.
 
@@ -64,12 +66,13 @@ def score_masks(
         with_morphometry: Whether sizes and angles are measured too.
         scratch: Memory to score many pairs with, one after another.
         name: Names the levels of the reference; None names them anew.
+        allowed: What is allowed of both files beyond the rules.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
         CSpineError: A mask has labels, but none of those asked for.
     """
-    pair = read_mask_pair(reference_path, prediction_path, labels=labels, scratch=scratch)
+    pair = read_mask_pair(reference_path, prediction_path, labels=labels, scratch=scratch, allowed=allowed)
     overlap = measure_overlap(
         pair.reference,
         pair.prediction,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import CSpineError, GeometryError
 from cspine_assets.domain.plain_nifti import Scratch
-from cspine_assets.domain.volume import Geometry, read_mask
+from cspine_assets.domain.volume import STRICT, Allowance, Geometry, read_mask
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def read_mask_pair(
     *,
     labels: Mapping[Structure, int],
     scratch: PairScratch | None = None,
+    allowed: Allowance = STRICT,
 ) -> MaskPair:
     """Returns two mask files with their labels made the study's.
 
@@ -56,17 +57,18 @@ def read_mask_pair(
         prediction_path: Mask that is judged, or None where there is none: then it is empty.
         labels: Number of each structure in both files. Other labels become background.
         scratch: Memory to read many pairs with; None for a pair that stays.
+        allowed: What is allowed of both files beyond the rules.
 
     Raises:
         GeometryError: A file cannot be read, or the grids differ; the message names the difference.
         CSpineError: A mask has labels, but none of those asked for.
     """
     scratch = scratch or PairScratch()
-    reference = read_mask(reference_path, scratch=scratch.reference)
+    reference = read_mask(reference_path, scratch=scratch.reference, allowed=allowed)
     renamed = relabel(reference.array, labels=labels, name=str(reference_path))
     if prediction_path is None:
         return MaskPair(renamed, np.zeros_like(renamed), reference.geometry)
-    prediction = read_mask(prediction_path, scratch=scratch.prediction)
+    prediction = read_mask(prediction_path, scratch=scratch.prediction, allowed=allowed)
     difference = reference.geometry.difference(prediction.geometry)
     if difference is not None:
         raise GeometryError(

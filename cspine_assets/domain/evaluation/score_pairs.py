@@ -7,6 +7,7 @@ nothing of the platform is loaded here.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ class StructureComparison:
         equal: Cases where both are equal.
         paired: Wilcoxon signed-rank, rank-biserial effect and paired bootstrap, Holm over the structures.
         paper: The published study's Mann-Whitney U and unpaired bootstrap.
+        case_order: Order in which the bootstraps draw cases: ``natural`` (case_2 before case_10) where both files have
+            them so, else ``text``.
     """
 
     structure: str
@@ -54,6 +57,7 @@ class StructureComparison:
     equal: int
     paired: Verdict
     paper: Verdict
+    case_order: str
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,12 @@ class _Pair:
     only_in_b: list[str]
     without_value: list[str]
     scores: Sample
+    case_order: str
 
 
 def _pair(structure: str, first: pd.Series[float], second: pd.Series[float]) -> _Pair:
     """Returns the values of the cases that both files have."""
-    common = first.index.intersection(second.index).sort_values()
+    common, case_order = _ordered(first.index, second.index)
     one, other = (np.asarray(scores.loc[common], dtype=np.float64) for scores in (first, second))
     present = ~(np.isnan(one) | np.isnan(other))
     return _Pair(
@@ -138,7 +143,26 @@ def _pair(structure: str, first: pd.Series[float], second: pd.Series[float]) -> 
         only_in_b=sorted(second.index.difference(first.index)),
         without_value=list(common[~present]),
         scores=Sample(one[present], other[present]),
+        case_order=case_order,
     )
+
+
+def _ordered(first: pd.Index[str], second: pd.Index[str]) -> tuple[pd.Index[str], str]:
+    """Returns the cases of both files in the order in which they are drawn, and what it is called.
+
+    A bootstrap draws positions, so the order is part of its result: the published scores stand in natural order, and
+    their interval comes out to the last digit in that order alone.
+    """
+    common = first.intersection(second, sort=False)
+    natural, shared = sorted(common, key=_natural), set(common)
+    if all([name for name in index if name in shared] == natural for index in (first, second)):
+        return pd.Index(natural, dtype=first.dtype), "natural"
+    return common.sort_values(), "text"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Returns a key by which numbers inside of names count as numbers."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _found(pair: _Pair, paired: Verdict, paper: Verdict) -> StructureComparison:
@@ -160,6 +184,7 @@ def _found(pair: _Pair, paired: Verdict, paper: Verdict) -> StructureComparison:
         equal=int((difference == 0).sum()),
         paired=paired,
         paper=paper,
+        case_order=pair.case_order,
     )
 
 

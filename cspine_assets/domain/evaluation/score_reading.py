@@ -5,6 +5,7 @@ Add an ending here. What `cspine score` writes stands in ``score_file``, what is
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,9 +43,9 @@ class ScoreFile:
     has_structures: bool
 
     def of(self, structure: str) -> pd.Series[float]:
-        """Returns the scores of one structure by case; none where the file does not have it."""
+        """Returns the scores of one structure by case, in the file's order; none where the file does not have it."""
         level = self.scores.index.get_level_values(STRUCTURE) == structure
-        return self.scores[level].droplevel(STRUCTURE).sort_index()
+        return self.scores[level].droplevel(STRUCTURE)
 
     @property
     def structures(self) -> set[str]:
@@ -65,6 +66,7 @@ def read_scores(path: Path, *, metric: str, key: str) -> ScoreFile:
             number.
     """
     table = _read_table(path, key)
+    _refuse_repeated(table, path, (key, metric, STRUCTURE, _DIAGONAL))
     missing = [name for name in (key, metric) if name not in table.columns]
     if missing:
         raise CSpineError(
@@ -86,6 +88,14 @@ def read_scores(path: Path, *, metric: str, key: str) -> ScoreFile:
     return ScoreFile(path, pd.Series(_numbers(table, path, metric, case), index=index), has_structures)
 
 
+def _refuse_repeated(table: pd.DataFrame, path: Path, names: Sequence[str]) -> None:
+    """Refuses a file with two columns of one name: which of them is meant, nobody can tell."""
+    for name in names:
+        count = list(table.columns).count(name)
+        if count > 1:
+            raise CSpineError(f"{path}: expected one column {name}, got {count}. Rename or remove the others.")
+
+
 def _read_table(path: Path, key: str) -> pd.DataFrame:
     """Returns a file's rows; names stay text, so that 007 is no 7 and a case may be called NA."""
     if path.suffix.lower() not in _ENDINGS:
@@ -94,16 +104,39 @@ def _read_table(path: Path, key: str) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
         if path.suffix.lower() == ".csv":
+            _refuse_repeated_header(path)
             return _named(pd.read_csv(path, converters=dict.fromkeys((key, STRUCTURE), _wrapped)), key)
-        # pandas' own reader would make numbers of names
-        records = json.loads(path.read_text(encoding="utf-8"))
+        # pandas' own reader would make numbers of names, and Python's takes the last of two members of one name
+        records = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise CSpineError(
                 f"{path}: expected a list of objects, one per case and structure, as cspine score writes."
             )
         return pd.DataFrame(records)
-    except (OSError, ValueError) as error:
-        raise CSpineError(f"{path}: expected a readable file of scores, got: {error}") from error
+    except CSpineError:
+        raise
+    except Exception as error:  # what pandas and Arrow raise on foreign bytes is listed nowhere
+        found = " ".join(f"{error}".split())
+        raise CSpineError(f"{path}: expected a readable file of scores, got: {found}. Write it anew.") from error
+
+
+def _refuse_repeated_header(path: Path) -> None:
+    """Refuses a CSV file that names two columns alike; pandas would call the second ``name.1``."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        names = next(csv.reader(stream), [])
+    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if twice:
+        raise CSpineError(
+            f"{path}: expected every column once, got {', '.join(twice[:5])} several times. Rename or remove the rest."
+        )
+
+
+def _once(members: list[tuple[str, object]]) -> dict[str, object]:
+    """Returns a JSON object whose members have different names."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("an object with two members of one name")
+    return found
 
 
 def _wrapped(cell: str) -> tuple[str]:

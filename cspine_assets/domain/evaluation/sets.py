@@ -35,25 +35,29 @@ MACRO: Final = "macro"
 """Structure of a row over both structures."""
 
 
-def set_name(scored_set: str, annotation_provenance: str) -> str:
-    """Returns the name under which a number is published: the plain set only where experts drew the reference.
+def set_name(side: str, annotation_provenance: str) -> str:
+    """Returns the name under which a score is kept: the plain one only where experts drew the reference.
 
     Args:
-        scored_set: ``cv`` or ``test``.
+        side: ``cv`` or ``test``.
         annotation_provenance: ``expert``, ``model`` or ``unknown``.
     """
-    return scored_set if annotation_provenance == "expert" else f"{scored_set}_{annotation_provenance}"
+    return side if annotation_provenance == "expert" else f"{side}_{annotation_provenance}"
 
 
-def mixed_set_name(scored_set: str) -> str:
+def sides(sets: pd.Series[str]) -> pd.Series[str]:
+    """Returns ``cv`` or ``test`` for each name of a set, whoever drew its reference masks."""
+    return sets.str.partition("_")[0] if len(sets) else sets
+
+
+def mixed_set_name(side: str) -> str:
     """Returns the name of a set whose reference masks are by experts and by others: for comparing the two alone."""
-    return f"{scored_set}_mixed"
+    return f"{side}_mixed"
 
 
 def with_set_name(exam_metrics: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows with the column ``set_name`` beside their set."""
-    pairs = zip(exam_metrics["set"], exam_metrics["annotation_provenance"], strict=True)
-    return exam_metrics.assign(set_name=[set_name(one, provenance) for one, provenance in pairs])
+    """Returns the rows with their set in the column ``set_name``, as summaries call it."""
+    return exam_metrics.assign(set_name=exam_metrics["set"])
 
 
 def with_worst_case(exam_metrics: pd.DataFrame) -> pd.DataFrame:

@@ -285,7 +285,7 @@ def _own_share(faces: Vector, mask: NDArray[np.generic], label: int, geometry: G
 def _middle(piece: Piece, geometry: Geometry, lateral: Vector) -> Piece:
     """Returns the voxels of the middle slices."""
     places = piece.points_mm @ lateral
-    low, high = percentiles(places, 1, 99)
+    low, high = (float(place) for place in percentiles(places, 1, 99))
     reach = max(_MIDDLE * (high - low), geometry.spacing_mm[geometry.slice_axis] / 2)
     return piece.part(np.abs(places - (low + high) / 2) <= reach + 1e-6)
 

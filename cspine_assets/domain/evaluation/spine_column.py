@@ -159,12 +159,12 @@ def build_column(bodies: list[Piece], discs: list[Piece], line: SpineLine) -> Co
     without_arch = _without_arch(kept, discs_mm, line)
     column = _cut_at_discs(without_arch, discs_mm)
     column = _join_pieces(column, discs_mm, usual_height(column))
-    bodies = _without_small_top(column, discs_mm)
-    height = usual_height(bodies)
-    has_dens = _shows_dens(bodies, height)
-    left_out = [*_but(sorted_all, kept), *_but(kept, without_arch), *_but(column, bodies)]
+    used = _without_small_top(column, discs_mm)
+    height = usual_height(used)
+    has_dens = _shows_dens(used, height)
+    left_out = [*_but(sorted_all, kept), *_but(kept, without_arch), *_but(column, used)]
     aside = tuple(body.piece for body in left_out)
-    return Column(_cut_fused(bodies, height), discs_mm, height, has_dens, aside)
+    return Column(_cut_fused(used, height), discs_mm, height, has_dens, aside)
 
 
 def _but(bodies: list[Body], others: list[Body]) -> list[Body]:

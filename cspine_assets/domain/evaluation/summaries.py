@@ -16,6 +16,7 @@ from cspine_assets.domain.evaluation.distribution import describe_metrics
 from cspine_assets.domain.evaluation.sets import (
     SUMMARY_METRICS,
     by_structure,
+    sides,
     typed,
     with_set_name,
     with_worst_case,
@@ -36,7 +37,7 @@ def fold_summary(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = SUMMARY
         exam_metrics: Rows of ``evaluation.exam_metrics``; those of other sets are passed over.
         metrics: Columns to sum up.
     """
-    scored = exam_metrics[exam_metrics["set"] == "cv"]
+    scored = exam_metrics[sides(exam_metrics["set"]) == "cv"]
     by_fold = scored.assign(fold=scored["fold"].astype(TEXT))
     together = scored.assign(fold=pd.array([ALL_FOLDS] * len(scored), dtype=TEXT))
     return _summarise(FoldSummary, pd.concat([by_fold, together]), ("fold", *_GROUP), metrics)
@@ -49,7 +50,7 @@ def test_summary(exam_metrics: pd.DataFrame, *, metrics: Sequence[str] = SUMMARY
         exam_metrics: Rows of ``evaluation.exam_metrics``; those of other sets are passed over.
         metrics: Columns to sum up.
     """
-    return _summarise(SummaryOnTest, exam_metrics[exam_metrics["set"] == "test"], _GROUP, metrics)
+    return _summarise(SummaryOnTest, exam_metrics[sides(exam_metrics["set"]) == "test"], _GROUP, metrics)
 
 
 def _summarise(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO, NamedTuple
 
+from cspine_assets.domain.imaging.beside import lost_instance
 from cspine_assets.domain.imaging.compression import checksum, inflate_raw
 from cspine_assets.domain.imaging.folders import DICOM_MARK, MARK_OFFSET, instances_alone, refuse_unseen
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
@@ -33,6 +34,7 @@ _DAMAGED = (
     lzma.LZMAError,
     struct.error,
     EOFError,
+    IndexError,
     NotImplementedError,
     OSError,
     ValueError,
@@ -67,7 +69,7 @@ class StagedSeries:
         folder: Holds the instances and nothing else; a link to the source where that does so itself.
         files: The instances, in the order of the source, ``00001.dcm`` onwards: file names may hold a patient's name,
             so none survives unless it is a running number or a UID.
-        ignored_count: Members that are no DICOM and do not call themselves so, such as a licence.
+        ignored_count: Members that are known as something else than an instance, such as a licence.
     """
 
     folder: Path
@@ -114,8 +116,8 @@ def stage_series(
 ) -> StagedSeries:
     """Lays the DICOM instances of a zip, a folder or a single file out in a fresh folder.
 
-    Zips inside a zip or folder are opened one level deep. Files that are neither DICOM nor called ``.dcm``
-    are left aside and counted; the directory file of a medium (``DICOMDIR``) is one of them.
+    Zips inside a zip or folder are opened one level deep. Files that are known as something else (``beside``) are left
+    aside and counted; the directory file of a medium (``DICOMDIR``) is one of them.
 
     Args:
         source: Zip archive, folder (searched to its leaves) or DICOM file.
@@ -125,7 +127,7 @@ def stage_series(
 
     Raises:
         ConversionError: The source is missing or damaged; a member would leave the target, is a link, is
-            encrypted, or is called ``.dcm`` and is none; or a limit is passed.
+            encrypted, or is no DICOM and not known as anything else; or a limit is passed.
     """
     staging = _Staging(subject or source.name, folder, limits or ArchiveLimits())
     if source.is_dir() and _link_whole(source.resolve(), staging):
@@ -164,11 +166,17 @@ def _link_whole(source: Path, staging: _Staging) -> bool:
 def _stage_folder(source: Path, staging: _Staging) -> None:
     """Links to a folder's files. Unlike in a zip, links in it are the user's own and are followed."""
     # resolved once: asking the system for every file costs more than reading its start
-    walk = os.walk(source.resolve(), onerror=refuse_unseen)
-    found = [Path(folder) / name for folder, _, names in walk for name in names]
+    found: list[Path] = []
+    for folder, folders, names in os.walk(source.resolve(), onerror=refuse_unseen):
+        found += [Path(folder, name) for name in names]
+        staging.ignored_count += sum(Path(folder, name).is_symlink() for name in folders)
     for path in sorted(found):
         if path.is_file():
             _stage_path(path, staging)
+        elif path.is_symlink():
+            raise Refusal(
+                Cause.MISSING, f"{staging.subject}: expected the file that a link in the folder names, it is gone."
+            )
 
 
 def _stage_path(path: Path, staging: _Staging) -> None:
@@ -204,12 +212,18 @@ def _read_members(stream: BinaryIO, staging: _Staging) -> Iterator[_Member]:
     """
     try:
         with zipfile.ZipFile(stream) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
             _check_members(members, staging)
             for number, info in enumerate(members, start=1):
                 where = f"file {number} of {len(members)}"
                 yield _Member(_content(archive, stream, info), info.filename, where)
     except _DAMAGED as error:
+        if isinstance(error, NotImplementedError):
+            raise staging.refuse(
+                Cause.OTHER_KIND,
+                "expected a zip packed by Deflate, found another method such as Deflate64, which Windows takes for "
+                "archives over 2 GB. Pack it again with another program, or give the unpacked folder",
+            ) from error
         raise staging.refuse(
             Cause.DAMAGED, f"expected a whole zip archive, found a damaged one ({type(error).__name__})"
         ) from error
@@ -287,16 +301,15 @@ def _wanted(name: str, start: bytes, staging: _Staging) -> bool:
     """Whether a file is an instance to stage.
 
     Raises:
-        ConversionError: It calls itself DICOM and is none: an instance of the series is lost.
+        ConversionError: It is none, and not known as anything else: an instance of the series may be lost.
     """
-    base = PureWindowsPath(name).name.lower()
-    is_dicom = start[MARK_OFFSET:] == DICOM_MARK
-    if is_dicom and base != "dicomdir":
+    if start[MARK_OFFSET:] == DICOM_MARK and PureWindowsPath(name).name.lower() != "dicomdir":
         return True
-    if base.endswith((".dcm", ".ima")) and not base.startswith("._"):
-        raise staging.refuse(
+    if found := lost_instance(name, start):
+        raise Refusal(
             Cause.DAMAGED,
-            f"{len(start)} bytes into a file named as DICOM no DICOM mark was found: it is cut or damaged",
+            f"{staging.subject}: expected DICOM instances and what is known to lie beside them, found {found} "
+            f"(file {staging.member_count}). Fetch the series again, or keep nothing but the series in its folder.",
         )
     staging.ignored_count += 1
     return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cspine_assets.domain.errors import ConversionError, unexpected_reason
+from cspine_assets.domain.image_names import refusal_of_ending, without_ending
 from cspine_assets.domain.imaging.converter import Produced, convert_alone, convert_call
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
 from cspine_assets.domain.imaging.finishing import finish_converted, finish_shipped
@@ -22,6 +23,7 @@ from cspine_assets.domain.imaging.refusal import Cause, Refusal, cause_of
 from cspine_assets.domain.imaging.scratch import memory_folder, scratch_folder
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
+from cspine_assets.domain.volume import STRICT, Allowance, is_placed, place_volume
 
 _T = TypeVar("_T")
 
@@ -54,26 +56,37 @@ def convert_exam(request: SeriesRequest, destination: Path, scratch: Path) -> Co
     return outcome.volume
 
 
-def convert_series(scan: Path, destination: Path, *, scratch: Path | None = None) -> ConvertedVolume:
+def convert_series(
+    scan: Path, destination: Path, *, scratch: Path | None = None, allowed: Allowance = STRICT
+) -> ConvertedVolume:
     """Writes the volume of any scan outside the study and returns what it is.
 
     Args:
         scan: Folder or zip of one DICOM series, or a NIfTI.
         destination: Place of the volume, ending in ``.nii.gz``.
         scratch: Folder for unpacked files; the system's own where not given.
+        allowed: What is allowed of a NIfTI beyond the rules.
 
     Raises:
         ConversionError: As ``convert_exam``; patient, series and length are not known and not checked.
+        GeometryError: A NIfTI for which something is allowed cannot be read.
     """
+    scratch = scratch or Path(tempfile.gettempdir())
     if not scan.exists():
         raise ConversionError(f"{scan}: expected a DICOM series (folder, zip) or a NIfTI, there is nothing.")
     if destination.exists() and destination.samefile(scan):
         raise ConversionError(f"{scan}: expected another place for the volume than the scan itself. Choose one.")
-    is_nifti = scan.is_file() and scan.name.endswith((".nii", ".nii.gz"))
-    request = SeriesRequest(
-        scan_name(scan), series=None if is_nifti else scan, shipped_nifti=scan if is_nifti else None
-    )
-    return convert_exam(request, destination, scratch or Path(tempfile.gettempdir()))
+    name = scan_name(scan)
+    if scan.is_dir() or without_ending(scan.name) is None:
+        return convert_exam(SeriesRequest(name, series=scan), destination, scratch)
+    if found := refusal_of_ending(scan.name):
+        raise Refusal(Cause.OTHER_KIND, f"{scan}: {found}")
+    if allowed.axes is None or is_placed(scan):
+        return convert_exam(SeriesRequest(name, shipped_nifti=scan), destination, scratch)
+    with scratch_folder(scratch) as folder:
+        placed = folder / "placed.nii"
+        place_volume(scan, placed, allowed)
+        return convert_exam(SeriesRequest(name, shipped_nifti=placed), destination, scratch)
 
 
 def scan_name(scan: Path) -> str:
@@ -151,6 +164,7 @@ def _volume(
             task.destination,
             produced=produced,
             series=verdict,
+            slices=opened.slices,
             findings=opened.findings,
             notes=opened.notes,
             folder=folder / "shipped",

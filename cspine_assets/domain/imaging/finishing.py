@@ -12,8 +12,9 @@ from cspine_assets.domain.errors import ConversionError, GeometryError
 from cspine_assets.domain.imaging.compression import mapped, read_nifti_bytes, write_gzip
 from cspine_assets.domain.imaging.converter import Produced, converter_name
 from cspine_assets.domain.imaging.deidentification import HeaderFinding
-from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
+from cspine_assets.domain.imaging.nifti_header import without_free_text
 from cspine_assets.domain.imaging.outcome import ConvertedVolume, Origin
+from cspine_assets.domain.imaging.pixels import Slices, check_pixels
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.series import SeriesGeometry
 from cspine_assets.domain.imaging.sources import SeriesRequest
@@ -24,7 +25,7 @@ from cspine_assets.domain.imaging.verification import (
     check_voxels,
     compare_with_shipped,
 )
-from cspine_assets.domain.volume import Volume, read_volume, view_volume
+from cspine_assets.domain.volume import UnplacedError, Volume, read_volume, view_volume
 
 
 def finish_converted(
@@ -33,23 +34,25 @@ def finish_converted(
     *,
     produced: Produced,
     series: SeriesGeometry,
+    slices: Slices | None,
     findings: tuple[HeaderFinding, ...],
     notes: tuple[str, ...],
     folder: Path,
 ) -> ConvertedVolume:
-    """Checks what dcm2niix wrote against the headers and the shipped NIfTI, and writes it to its place.
+    """Checks what dcm2niix wrote against headers, pixels and the shipped NIfTI, and writes it to its place.
 
     Args:
         request: What was asked for.
         destination: Place of the volume.
         produced: Files and remarks of the converter.
         series: What the headers describe.
+        slices: The instances, whose pixels the voxels are held against.
         findings: Passed on.
         notes: Joined to the converter's warnings.
         folder: For unpacking the shipped NIfTI.
 
     Raises:
-        ConversionError: There is not exactly one file, or it is not the volume that the headers describe.
+        ConversionError: There is not exactly one file, or it is not the volume of the headers and pixels.
     """
     subject = request.exam_id
     if len(produced.files) != 1:
@@ -63,6 +66,8 @@ def finish_converted(
     volume = _readable(content, lambda: produced.files[0], f"{subject}: the volume of dcm2niix")
     check_against_headers(volume.geometry, series.grid, subject=subject)
     check_voxels(volume, subject=subject)
+    if slices is not None:
+        notes = (*notes, *check_pixels(volume, series.grid, slices, subject=subject))
     comparison, remarks = _compare(request, volume, folder)
     stripped = without_free_text(content)
     sha256 = write_gzip(destination, stripped.head, stripped.voxels)
@@ -96,16 +101,10 @@ def finish_shipped(request: SeriesRequest, shipped: Path, destination: Path, fol
     """
     subject = request.exam_id
     content = read_nifti_bytes(shipped, subject=subject)
-    try:
-        stripped = without_free_text(content)
-        placed = has_orientation(content)
-    except GeometryError as error:
-        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {shipped.name}: {error} Fetch it again.") from error
-    if not placed:
-        raise Refusal(Cause.UNPLACED, f"{subject}: expected a qform or sform in {shipped.name}, found neither.")
     volume = _unpacked(content, folder, f"{subject}: {shipped.name}")
     check_sagittal(volume.geometry, subject=subject, slice_count=request.expected_instances)
     check_voxels(volume, subject=subject)
+    stripped = without_free_text(content)
     sha256 = write_gzip(destination, stripped.head, stripped.voxels)
     return ConvertedVolume(
         request=request,
@@ -155,9 +154,8 @@ def _readable(content: bytes | memoryview, as_file: Callable[[], Path], subject:
         except GeometryError as error:
             # the message names a scratch file that is gone when somebody reads it
             found = str(error).removeprefix(f"{file}: ")
-            raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: {found} Fetch the exam again.") from error
-    if abs(float(volume.geometry.voxel_volume_mm3)) < 1e-6:
-        raise Refusal(Cause.NOT_A_VOLUME, f"{subject}: expected voxels with a size, found an affine without one.")
+            cause = Cause.UNPLACED if isinstance(error, UnplacedError) else Cause.NOT_A_VOLUME
+            raise Refusal(cause, f"{subject}: {found}") from error
     return volume
 
 

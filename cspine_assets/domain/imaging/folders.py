@@ -14,7 +14,7 @@ from typing import Final
 DICOM_MARK: Final = b"DICM"
 MARK_OFFSET: Final = 128
 
-_TELLS_NOTHING: Final = re.compile(r"(\d+(\.\d+){3,}|[a-z]{0,3}0*\d{1,4})(\.dcm|\.ima)?", re.I)
+TELLS_NOTHING: Final = re.compile(r"(\d+(\.\d+){3,}|[a-z]{0,3}0*\d{1,4})(\.dcm|\.ima)?", re.I)
 """Names that say nothing about a person: UIDs, and the running numbers of scanners and viewers. Any other might be
 repeated by the converter."""
 
@@ -37,7 +37,7 @@ def instances_alone(folder: Path, *, at_most: int) -> tuple[Path, ...] | None:
         depth = len(Path(where).parts) - len(folder.parts)
         if folders and (depth >= _DEEPEST or any(Path(where, name).is_symlink() for name in folders)):
             return None
-        if len(files) + len(names) > at_most or not all(map(_TELLS_NOTHING.fullmatch, (*folders, *names))):
+        if len(files) + len(names) > at_most or not all(map(TELLS_NOTHING.fullmatch, (*folders, *names))):
             return None
         files += [f"{where}{os.sep}{name}" for name in names]
     found = tuple(map(Path, sorted(files)))

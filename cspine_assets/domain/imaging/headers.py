@@ -53,8 +53,29 @@ UNREADABLE = (
 )
 """What pydicom raises on bytes that are no header."""
 
+_PHILIPS_SCALING = (0x2005100D, 0x2005100E)
+
 _HEAD_BYTES = 1 << 16
 """Read at once; a header of a classic MR slice takes a tenth of it, one with vendors' private tables more."""
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """How the pixels of an instance are stored.
+
+    Attributes:
+        syntax: Transfer syntax UID.
+        bits: Bits allocated to each.
+        bits_stored: Bits of them that hold the value.
+        is_signed: Whether they may be negative.
+        following_bytes: Bytes of the file from their beginning to its end.
+    """
+
+    syntax: str
+    bits: int
+    bits_stored: int
+    is_signed: bool
+    following_bytes: int
 
 
 @dataclass(frozen=True)
@@ -66,6 +87,11 @@ class Instance:
         orientation: Direction of a row (towards higher columns), then of a column, in the patient's LPS
             system.
         position_mm: Centre of the first pixel, LPS.
+        number: InstanceNumber, None where there is none.
+        promised: ImagesInAcquisition, None where it is not said.
+        scaling: RescaleSlope and RescaleIntercept, 1 and 0 where there are none.
+        private_scaling: Philips' own slope and intercept (2005,100E and 100D) as they are written; empty elsewhere.
+        pixels: How they are stored.
         frames: 1, or the frames of a multi-frame instance.
         lacking_bytes: Pixel bytes that the file is too short for; 0 where it is whole or the pixels are
             compressed.
@@ -85,6 +111,11 @@ class Instance:
     orientation: tuple[float, ...]
     position_mm: tuple[float, float, float]
     lacking_bytes: int
+    number: int | None
+    promised: int | None
+    scaling: tuple[float, float]
+    private_scaling: tuple[str, ...]
+    pixels: StoredPixels
 
 
 @contextmanager
@@ -128,6 +159,8 @@ def describe_instances(headers: Sequence[Header], *, subject: str) -> list[Insta
     with quiet_pydicom():
         read: dict[tuple[str, bytes], Any] = {}
         for number, header in enumerate(headers, start=1):
+            if tag_of("SharedFunctionalGroupsSequence") in header.elements:
+                raise _enhanced(subject, number, len(headers))
             try:
                 instances.append(_describe(header, read))
             except UNREADABLE as error:
@@ -209,6 +242,9 @@ def _describe(header: Header, read: dict[tuple[str, bytes], Any]) -> Instance:
     frames = int(values.get("NumberOfFrames") or 1)
     samples = int(values.get("SamplesPerPixel") or 1)
     syntax = UID(_Values(header.meta, read).text("TransferSyntaxUID"))
+    slope, intercept = (values.get(keyword) for keyword in ("RescaleSlope", "RescaleIntercept"))
+    scaling = (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
+    private = (header.elements.get(tag) for tag in _PHILIPS_SCALING)
     # what is packed may be of any length; the converter reads it to its end
     is_plain = not (syntax.is_compressed or syntax.is_deflated)
     lacking = rows * columns * frames * samples * bits // 8 - header.rest_bytes
@@ -231,16 +267,42 @@ def _describe(header: Header, read: dict[tuple[str, bytes], Any]) -> Instance:
         orientation=values.numbers("ImageOrientationPatient", 6),
         position_mm=(x, y, z),
         lacking_bytes=max(0, lacking) if is_plain else 0,
+        number=_whole(values.get("InstanceNumber")),
+        promised=_whole(values.get("ImagesInAcquisition")),
+        scaling=scaling,
+        private_scaling=tuple(str(converted(element).value) for element in private if element is not None),
+        pixels=StoredPixels(
+            syntax=str(syntax),
+            bits=bits,
+            bits_stored=int(values.get("BitsStored") or bits),
+            is_signed=bool(values.get("PixelRepresentation") or 0),
+            following_bytes=header.rest_bytes,
+        ),
     )
+
+
+def _whole(value: Any) -> int | None:  # noqa: ANN401
+    """Returns a count; None where there is none, or something else: no slice depends on it."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _missing(header: Header) -> str | None:
     """Names the first required value that a header lacks."""
-    if tag_of("SharedFunctionalGroupsSequence") in header.elements:
-        return "an enhanced multi-frame instance; classic instances of one slice each are read"
     empty = (None, b"", "")
     elements = {keyword: header.elements.get(tag_of(keyword)) for keyword in _REQUIRED}
     return next((f"no {name}" for name, element in elements.items() if element is None or element.value in empty), None)
+
+
+def _enhanced(subject: str, number: int, count: int) -> Refusal:
+    return Refusal(
+        Cause.OTHER_KIND,
+        f"{subject}: expected classic DICOM, one slice an instance; instance {number} of {count} is an enhanced "
+        "multi-frame one, which holds a whole stack. Export the series as classic MR, or split it (dcm4che's "
+        "`emf2sf`, PixelMed's MultiFrameImageFactory). Converting it yourself to .nii.gz will do too.",
+    )
 
 
 def _unreadable(subject: str, number: int, count: int, found: str) -> Refusal:

@@ -20,13 +20,13 @@ from cspine_assets.domain.anatomy import ALLOWED_LABELS, LABELS, Structure
 from cspine_assets.domain.errors import GeometryError, unexpected_reason
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets.domain.imaging.compression import content_sha256, read_nifti_bytes, write_gzip
-from cspine_assets.domain.imaging.nifti_header import has_orientation, without_free_text
+from cspine_assets.domain.imaging.nifti_header import without_free_text
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
 from cspine_assets.domain.imaging.rows import relative_to_home
 from cspine_assets.domain.imaging.scratch import scratch_folder
 from cspine_assets.domain.tables.base import typed_frame
 from cspine_assets.domain.tables.imaging import Masks
-from cspine_assets.domain.volume import Geometry, Volume, read_volume, view_volume
+from cspine_assets.domain.volume import Geometry, UnplacedError, Volume, read_volume, view_volume
 
 MOST_LABELS_NAMED = 12
 """A mask of intensities holds thousands of values; so many are named in a reason."""
@@ -110,16 +110,13 @@ def check_mask(
     try:
         content = read_nifti_bytes(mask_path, subject=exam_id)
         mask = _read(content, mask_path, exam_id)
-        placed = has_orientation(content)
         stripped = without_free_text(content)
     except (Refusal, GeometryError) as error:
-        cause = error.cause if isinstance(error, Refusal) else Cause.NOT_A_VOLUME
+        cause = Cause.UNPLACED if isinstance(error, UnplacedError) else Cause.NOT_A_VOLUME
+        cause = error.cause if isinstance(error, Refusal) else cause
         return replace(looked_at, cause=cause, reason=str(error))
     except Exception as error:  # noqa: BLE001 - a hostile file raises what nobody listed, and a whole cohort waits
         return replace(looked_at, cause=Cause.UNEXPECTED, reason=unexpected_reason(exam_id, error))
-    if not placed:
-        reason = f"{exam_id}: expected a qform or sform in the mask, found neither."
-        return replace(looked_at, cause=Cause.UNPLACED, reason=reason)
     findings = _as_listed(_examined(looked_at, mask, volume_geometry), mask_path, md5)
     if not findings.is_ok:
         return findings
@@ -159,7 +156,7 @@ def _read(content: bytes, mask_path: Path, exam_id: str) -> Volume:
             return Volume(np.array(volume.array), volume.geometry)
         except GeometryError as error:
             found = str(error).removeprefix(f"{file}: ")
-            raise GeometryError(f"{exam_id}: {mask_path.name}: {found} Fetch it again.") from error
+            raise type(error)(f"{exam_id}: {mask_path.name}: {found}") from error
 
 
 def _examined(looked_at: MaskFindings, mask: Volume, volume_geometry: Geometry) -> MaskFindings:

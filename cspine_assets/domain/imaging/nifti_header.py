@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from cspine_assets.domain.errors import GeometryError
+from cspine_assets.domain.nifti_head import HEADER_BYTES, strange_file
 
-HEADER_BYTES: Final = 348
 _EXTENSION_FLAG: Final = 348
 _EMPTIED: Final[dict[str, slice]] = {
     "data_type": slice(4, 14),
@@ -23,7 +23,6 @@ _EMPTIED: Final[dict[str, slice]] = {
 }
 _DESCRIPTION: Final = slice(148, 228)
 _VOX_OFFSET: Final = 108
-_CODES: Final = 252
 
 _TECHNICAL_DESCRIPTION = re.compile(rb"TE=[\d.eE+-]+;Time=(?P<time>[\d.]+)(;[a-zA-Z]{1,8}=[\d.+-]+)*")
 """What dcm2niix writes: echo time, time of day, phase-encoding steps."""
@@ -71,23 +70,13 @@ def without_free_text(content: bytes | memoryview) -> StrippedNifti:
     return StrippedNifti(bytes(changed), memoryview(content)[offset:], tuple(emptied))
 
 
-def has_orientation(content: bytes | memoryview) -> bool:
-    """Whether the header places the voxels in the scanner's world (a qform or sform code above 0).
-
-    Raises:
-        GeometryError: The content is no NIfTI-1.
-    """
-    codes: tuple[int, int] = struct.unpack_from(_byte_order(content) + "2h", content, _CODES)
-    return max(codes) > 0
-
-
 def _byte_order(content: bytes | memoryview) -> str:
     for order in "<>":
         if len(content) >= HEADER_BYTES and struct.unpack_from(order + "i", content)[0] == HEADER_BYTES:
             if content[344:347] == b"n+1":
                 return order
             break
-    raise GeometryError("expected a NIfTI-1 file (.nii, .nii.gz), found other bytes.")
+    raise GeometryError(strange_file(bytes(content[:HEADER_BYTES])))
 
 
 def _empty(content: bytearray, field: slice) -> bool:

@@ -14,6 +14,7 @@ from cspine_assets.domain.errors import ConversionError
 from cspine_assets.domain.imaging.archive import ArchiveLimits, StagedSeries, stage_series
 from cspine_assets.domain.imaging.deidentification import HeaderFinding, scan_headers
 from cspine_assets.domain.imaging.headers import describe_instances, read_headers
+from cspine_assets.domain.imaging.pixels import Slices
 from cspine_assets.domain.imaging.scratch import MEMORY_SERIES_BYTES
 from cspine_assets.domain.imaging.series import SeriesExpectation, SeriesGeometry, check_series
 from cspine_assets.domain.imaging.sources import SeriesRequest
@@ -28,12 +29,14 @@ class OpenedSeries:
         findings: What its headers hold about a person.
         verdict: The volume that its headers describe, or the reason why they describe none.
         notes: What was left aside.
+        slices: The instances in the order of the volume's slices; None where the headers describe no volume.
     """
 
     folder: Path
     findings: tuple[HeaderFinding, ...]
     verdict: SeriesGeometry | ConversionError
     notes: tuple[str, ...]
+    slices: Slices | None
 
 
 def open_series(request: SeriesRequest, source: Path, folder: Path, *, memory: Path | None = None) -> OpenedSeries:
@@ -54,15 +57,20 @@ def open_series(request: SeriesRequest, source: Path, folder: Path, *, memory: P
     pseudonyms = [request.exam_id, *([request.patient_id] if request.patient_id else [])]
     findings = scan_headers(headers, pseudonyms=pseudonyms)
     verdict: SeriesGeometry | ConversionError
+    slices = None
     try:
         instances = describe_instances(headers, subject=subject)
         expectation = SeriesExpectation(subject, request.patient_id, request.series_uid, request.expected_instances)
         verdict = check_series(instances, expectation)
+        slices = Slices(
+            tuple(staged.files[number] for number in verdict.order),
+            tuple(instances[number] for number in verdict.order),
+        )
     except ConversionError as refusal:
         verdict = refusal
     ignored = staged.ignored_count
     notes = (f"{ignored} file(s) beside the series are no DICOM and were left aside",) if ignored else ()
-    return OpenedSeries(folder, findings, verdict, notes)
+    return OpenedSeries(folder, findings, verdict, notes, slices)
 
 
 def _in_memory(source: Path, folder: Path, memory: Path | None) -> StagedSeries | None:

@@ -25,6 +25,7 @@ class Cause(StrEnum):
     UNEVEN_SLICES = "uneven_slices"
     CONVERTER = "converter"
     DIFFERS_FROM_HEADERS = "differs_from_headers"
+    DIFFERS_FROM_PIXELS = "differs_from_pixels"
     NOT_A_VOLUME = "not_a_volume"
     UNPLACED = "unplaced"
     NO_PICTURE = "no_picture"

@@ -48,11 +48,13 @@ class SeriesGeometry:
         series_uid: The one SeriesInstanceUID.
         grid: Voxel grid with the array axes columns, rows, slices.
         instance_count: Slices.
+        order: Which of the instances is the first slice of the grid, which the second, and so on.
     """
 
     series_uid: str
     grid: Geometry
     instance_count: int
+    order: tuple[int, ...]
 
 
 def check_series(instances: Sequence[Instance], expectation: SeriesExpectation) -> SeriesGeometry:
@@ -75,7 +77,10 @@ def check_series(instances: Sequence[Instance], expectation: SeriesExpectation) 
     _check_identity(instances, expectation)
     _check_pixels(instances, expectation.subject)
     _check_stack(instances, expectation)
-    return _geometry(instances, expectation.subject)
+    series = _geometry(instances, expectation.subject)
+    if expectation.instance_count is None:
+        _check_promises(instances, expectation.subject)
+    return series
 
 
 def _check_identity(instances: Sequence[Instance], expectation: SeriesExpectation) -> None:
@@ -159,6 +164,30 @@ def _check_stack(instances: Sequence[Instance], expectation: SeriesExpectation) 
         raise Refusal(Cause.OTHER_KIND, f"{subject}: expected a stack of slices, found a single one.")
 
 
+def _check_promises(instances: Sequence[Instance], subject: str) -> None:
+    """Compares the slices with what their own headers promise: a lost end leaves no gap between positions."""
+    count = len(instances)
+    promised = max((instance.promised or 0 for instance in instances), default=0)
+    # an acquisition may be spread over series (echoes, magnitude and phase), which are whole parts of it
+    if promised > count and promised % count:
+        raise _fewer(subject, f"ImagesInAcquisition is {promised}", count)
+    numbers = sorted({instance.number for instance in instances if instance.number is not None})
+    steps = set(np.diff(numbers).tolist())
+    if len(numbers) < count or numbers[0] < 0 or (len(steps) == 1 and steps != {1}):
+        return  # not numbered, or every second or third of a row
+    lacking = numbers[-1] + (numbers[0] == 0) - count
+    if 0 < lacking <= count // 2:  # where more are lacking, the numbers go on from another series
+        raise _fewer(subject, f"InstanceNumber goes up to {numbers[-1]}", count)
+
+
+def _fewer(subject: str, promise: str, count: int) -> Refusal:
+    return Refusal(
+        Cause.SLICE_COUNT,
+        f"{subject}: expected as many slices as the headers promise ({promise}), found {count}: an end may be "
+        "missing. Fetch the series again; if it is whole, convert it yourself and give the .nii.gz.",
+    )
+
+
 def _check_duplicates(instances: Sequence[Instance], subject: str) -> None:
     keys = np.round(np.array([instance.position_mm for instance in instances]) / _FINEST_MM).astype(np.int64)
     most = max(Counter(tuple(key) for key in keys.tolist()).values())
@@ -194,7 +223,8 @@ def _geometry(instances: Sequence[Instance], subject: str) -> SeriesGeometry:
             Cause.OTHER_KIND, f"{subject}: expected sagittal slices, found {found} ones. Choose a sagittal series."
         )
     positions = np.array([instance.position_mm for instance in instances])
-    positions = positions[np.argsort(positions @ normal)]
+    order = np.argsort(positions @ normal)
+    positions = positions[order]
     step = _even_step(positions, normal, subject)
     affine = np.eye(4)
     affine[:3, 0] = row * first.pixel_spacing_mm[1]
@@ -203,7 +233,7 @@ def _geometry(instances: Sequence[Instance], subject: str) -> SeriesGeometry:
     affine[:3, 3] = positions[0]
     affine[:2] *= -1  # the header's LPS to the RAS of NIfTI
     grid = Geometry((first.columns, first.rows, len(instances)), affine)
-    return SeriesGeometry(first.series_uid, grid, len(instances))
+    return SeriesGeometry(first.series_uid, grid, len(instances), tuple(order.tolist()))
 
 
 def _even_step(positions: NDArray[np.float64], normal: NDArray[np.float64], subject: str) -> NDArray[np.float64]:

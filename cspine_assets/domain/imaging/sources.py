@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-CONVERSION_RULES: Final = "3"
+CONVERSION_RULES: Final = "4"
 """Raise when a rule of this wing changes what is accepted or written: every exam is then converted anew."""
 
 

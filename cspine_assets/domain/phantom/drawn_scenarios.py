@@ -192,7 +192,8 @@ def arch_of_c1(rng: Generator, drawn: Drawn) -> LevelCase:
 def poor_prediction(rng: Generator, drawn: Drawn) -> LevelCase:
     """The prediction lacks a body and a disc, and another disc is in two pieces."""
     scene = _scene(rng, drawn)
-    body, disc, split = int(rng.integers(7)), *rng.choice(np.arange(1, 7), 2, replace=False).tolist()
+    body = int(rng.integers(7))
+    disc, split = rng.choice(np.arange(1, 7), 2, replace=False)
     predicted = []
     for one in scene.prediction:
         if (one.part.structure, one.level) in ((_BODY, body), (_DISC, disc)):

@@ -117,13 +117,16 @@ def draw_spine(kind: Kind) -> Callable[[Generator], Drawn]:
 
 
 def _body(kind: Kind, level: str, frame: Frame, half_mm: Matrix, rng: Generator) -> Part:
+    depth, width, height = half_mm.tolist()
     if kind.is_rounded:
-        return Solid(level, Structure.VERTEBRAL_BODY, frame, *half_mm.tolist(), uncus_mm=float(rng.uniform(0, 2)))
+        return Solid(level, Structure.VERTEBRAL_BODY, frame, depth, width, height, uncus_mm=float(rng.uniform(0, 2)))
     return Block(
         level,
         Structure.VERTEBRAL_BODY,
         frame,
-        *half_mm.tolist(),
+        depth,
+        width,
+        height,
         wedge=float(rng.normal(0, 0.04)),
         is_oval=bool(rng.random() < 0.5),
     )

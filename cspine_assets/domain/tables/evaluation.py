@@ -10,7 +10,11 @@ from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth
 from cspine_assets.domain.tables.cohort import PROVENANCES
 
 STRUCTURES = tuple(structure.value for structure in Structure)
-SETS = ("cv", "test")
+SETS = ("cv", "cv_model", "cv_unknown", "test", "test_model", "test_unknown")
+SET = (
+    "cv: predicted by the fold that did not see the patient; test: by all folds. Plain where experts drew the "
+    "reference; cv_model, test_model or cv_unknown, test_unknown where a model or nobody known did: no test score"
+)
 PROFILES = ("full", "demo")
 _OWN = "2d, 3d_fullres or ensemble; external predictors stand in external_metrics and leaderboard"
 _MEAN = (
@@ -37,7 +41,7 @@ class ExamMetrics(Table):
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
-    set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
+    set: Text = column(SET, isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
     predictor: Text = column("2d, 3d_fullres or ensemble; in external_metrics the name of an external predictor")
     structure: Text = column("Segmented structure", isin=STRUCTURES)
@@ -97,7 +101,7 @@ class LevelMetrics(Table):
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
-    set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
+    set: Text = column(SET, isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
     predictor: Text = column(_OWN)
     structure: Text = column("Segmented structure", isin=STRUCTURES)
@@ -144,7 +148,7 @@ class Morphometry(Table):
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
-    set: Text = column("cv: predicted by the fold that did not see the patient; test: by all folds", isin=SETS)
+    set: Text = column(SET, isin=SETS)
     fold: Integer = column("Fold that held the exam out; missing for the test set", nullable=True, ge=0)
     predictor: Text = column(_OWN)
     level: Text = column(

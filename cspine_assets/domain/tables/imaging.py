@@ -27,6 +27,7 @@ VOLUME_CAUSES = (
     "uneven_slices",  # a gap between slices, or slices aside of one another
     "converter",  # dcm2niix did not make one volume of it
     "differs_from_headers",  # what dcm2niix made lies elsewhere than the headers say
+    "differs_from_pixels",  # a slice of it holds another picture, or is scaled otherwise, than its instance
     "no_picture",  # all voxels alike, or no finite numbers
     "worker_died",  # twice over this series
 )

@@ -18,13 +18,18 @@ import pyarrow as pa
 from pandas.api.extensions import ExtensionDtype
 
 from cspine_assets.domain.errors import CSpineError, HomeError
-from cspine_assets.domain.warehouse.statements import text
+from cspine_assets.domain.warehouse.statements import quoted, text
 
 Connection: TypeAlias = duckdb.DuckDBPyConnection
 
 CATALOG: Final = "cspine"
 _ROWS_PER_BATCH: Final = 50_000
 _READING: Final = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
+_PLAIN_TYPES: Final = {
+    *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
+    *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "VARCHAR"),
+}
+"""Types that Arrow, pandas and the screen hold as they are."""
 _CLOSED: Final = {
     "allow_community_extensions": "false",
     "autoinstall_known_extensions": "false",
@@ -58,8 +63,15 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
-def connect_read_only(database: Path, limits: Limits = DEFAULT_LIMITS) -> Connection:
+def connect_read_only(
+    database: Path, limits: Limits = DEFAULT_LIMITS, *, answer_file: Path | None = None
+) -> Connection:
     """Opens the published database for reading; SQL reaches no other file, no network, and no setting.
+
+    Args:
+        database: The published database.
+        limits: Of its memory.
+        answer_file: The one file that an answer may be written to.
 
     The connection keeps the publication that it opened, also when a newer one takes its place. Two connections of one
     process are strangers: each sees what was published when it was opened.
@@ -77,6 +89,8 @@ def connect_read_only(database: Path, limits: Limits = DEFAULT_LIMITS) -> Connec
         connection = duckdb.connect(":memory:", config={**_CLOSED, "memory_limit": f"{limits.memory_mb}MB"})
         connection.execute(f"ATTACH {text(str(database))} AS {CATALOG} (READ_ONLY)")
         connection.execute(f"USE {CATALOG}")
+        if answer_file is not None:
+            connection.execute(f"SET allowed_paths = [{text(str(answer_file))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
     except duckdb.Error as error:
@@ -93,6 +107,22 @@ def statements_of(connection: Connection, sql: str) -> list[str]:
     Raises:
         StatementRefusedError: It is no SQL, holds no statement, or holds one that does more than read.
     """
+    return [statement.query for statement in _parsed(connection, sql)]
+
+
+def only_statement(connection: Connection, sql: str) -> duckdb.Statement:
+    """Returns the one statement of a text, which reads.
+
+    Raises:
+        StatementRefusedError: As ``statements_of``, or there are several.
+    """
+    statements = _parsed(connection, sql)
+    if len(statements) > 1:
+        raise StatementRefusedError(f"expected one statement, got {len(statements)}.")
+    return statements[0]
+
+
+def _parsed(connection: Connection, sql: str) -> list[duckdb.Statement]:
     try:
         found = connection.extract_statements(sql)
     except duckdb.Error as error:
@@ -105,22 +135,39 @@ def statements_of(connection: Connection, sql: str) -> list[str]:
             )
     if not found:
         raise StatementRefusedError("expected an SQL statement, got none.")
-    return [statement.query for statement in found]
+    return found
 
 
-def ask(connection: Connection, statement: str, limits: Limits = DEFAULT_LIMITS) -> pa.Table:
+def ask(connection: Connection, statement: str, limits: Limits = DEFAULT_LIMITS, *, readable: bool = False) -> pa.Table:
     """Returns the answer to exactly one statement that reads.
+
+    Args:
+        connection: To ask.
+        statement: The question.
+        limits: Of the statement.
+        readable: Whether all but numbers and truth values come as DuckDB's own text, for people to read; Python and
+            Arrow have no type for some of DuckDB's, such as an interval or the date infinity.
 
     Raises:
         StatementRefusedError: The statement is not valid, does more than read, is more than one, or took more than it
             may.
     """
-    statements = statements_of(connection, statement)
-    if len(statements) > 1:
-        raise StatementRefusedError(f"expected one statement, got {len(statements)}.")
+    asked = only_statement(connection, statement).query
+    with refusals(connection, limits):
+        relation = connection.sql(asked)
+        return _fetch(_readable(relation) if readable else relation, limits)
+
+
+@contextmanager
+def refusals(connection: Connection, limits: Limits) -> Iterator[None]:
+    """Stops what a connection does after its time, and turns what the engine raises into a refusal.
+
+    Raises:
+        StatementRefusedError: Whatever the engine raised.
+    """
     with _stopped_after(connection, limits.seconds) as stopped:
         try:
-            return _fetch(connection.sql(statements[0]), limits)
+            yield
         except (duckdb.Error, pa.ArrowException, MemoryError, OSError) as error:
             if stopped.is_set():
                 raise StatementRefusedError(
@@ -143,6 +190,25 @@ def _damaged_or_refused(error: Exception) -> CSpineError:
     if _DAMAGE in str(error):
         return _damaged("this statement", error)
     return StatementRefusedError(f"the database refused the statement: {one_line(error)}")
+
+
+def _readable(relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+    """Returns a relation whose columns are numbers, truth values and text, each name once."""
+    if all(_is_plain(str(kind)) for kind in relation.types) and len(set(relation.columns)) == len(relation.columns):
+        return relation
+    parts, used = [], set()
+    for number, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), start=1):
+        own, count = name, 0
+        while own in used:
+            count += 1
+            own = f"{name}_{count}"
+        used.add(own)
+        parts.append(f"#{number}{'' if _is_plain(str(kind)) else '::VARCHAR'} AS {quoted(own)}")
+    return relation.project(", ".join(parts))
+
+
+def _is_plain(kind: str) -> bool:
+    return kind in _PLAIN_TYPES or kind.startswith("DECIMAL")
 
 
 def query(database: Path, statement: str, limits: Limits = DEFAULT_LIMITS) -> pd.DataFrame:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from cspine_assets.domain.tables.base import Integer, Number, Table, Text, Truth, column
 from cspine_assets.domain.tables.benchmark import History
 from cspine_assets.domain.tables.cohort import AnnotationProvenance, Exams, Splits
-from cspine_assets.domain.tables.evaluation import ExamMetrics, LevelMetrics
+from cspine_assets.domain.tables.evaluation import SET, ExamMetrics, LevelMetrics
 from cspine_assets.domain.tables.group_names import AGE_BANDS, ALL, NOMINAL_PER_TESLA, NOT_REPORTED
 from cspine_assets.domain.tables.imaging import Masks, Volumes
 from cspine_assets.domain.tables.prediction import ExamPredictions, FoldEnsembles
 
-_SET = "cv: predicted by the fold that did not see the patient; test: predicted by all folds"
 _PREDICTOR = "2d, 3d_fullres or ensemble"
 _PROFILE = "Profile of the model; demo numbers are no results"
 _PROVENANCE = "Who drew the reference masks: expert, model or unknown"
@@ -47,7 +46,7 @@ class View:
 class DiceByGroup(Table):
     """One row per set, predictor, structure and group of exams: how the Dice is spread in it."""
 
-    set: Text = column(_SET)
+    set: Text = column(SET)
     annotation_provenance: Text = column(_PROVENANCE)
     predictor: Text = column(_PREDICTOR)
     structure: Text = column("Segmented structure")
@@ -137,7 +136,7 @@ GROUP BY ALL
 class WorstExams(Table):
     """One row per scored exam, predictor and structure, ranked from the worst, with what helps to look at it."""
 
-    set: Text = column(_SET)
+    set: Text = column(SET)
     predictor: Text = column(_PREDICTOR)
     structure: Text = column("Segmented structure")
     rank_from_worst: Integer = column(
@@ -200,14 +199,14 @@ LEFT JOIN imaging.masks AS masks USING (exam_id)
 LEFT JOIN predicted
     ON predicted.exam_id = metrics.exam_id
     AND predicted.predictor = metrics.predictor
-    AND predicted."set" = metrics."set"
+    AND predicted."set" = split_part(metrics."set", '_', 1)
 """
 
 
 class LevelProfile(Table):
     """One row per set, predictor, structure, level, view and protocol: how well each level is segmented."""
 
-    set: Text = column(_SET)
+    set: Text = column(SET)
     annotation_provenance: Text = column(_PROVENANCE)
     predictor: Text = column(_PREDICTOR)
     structure: Text = column("Segmented structure")
@@ -272,7 +271,7 @@ class LevelDoubts(Table):
 
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
-    set: Text = column(_SET)
+    set: Text = column(SET)
     level_count: Integer = column("Bodies and discs in doubt, of 13", unit="levels")
     named_by: Text = column("By what the topmost body got its name, in words", nullable=True)
     flags: Text = column("Findings at these levels, joined by a comma", nullable=True)
@@ -308,7 +307,7 @@ GROUP BY doubted.exam_id, doubted.patient_id, doubted."set"
 class ModelDeltas(Table):
     """One row per exam, structure and pair of predictors that both scored it: how far they differ on this exam."""
 
-    set: Text = column(_SET)
+    set: Text = column(SET)
     exam_id: Text = column("Exam: patient, study and series number")
     patient_id: Text = column("Patient")
     structure: Text = column("Segmented structure")
@@ -394,7 +393,7 @@ members AS (
         exam_id, patient_id
     FROM cohort.splits
     UNION ALL
-    SELECT CASE "set" WHEN 'cv' THEN 9 ELSE 10 END, exam_id, patient_id FROM evaluation.exam_metrics
+    SELECT CASE WHEN starts_with("set", 'cv') THEN 9 ELSE 10 END, exam_id, patient_id FROM evaluation.exam_metrics
 ),
 counts AS (
     SELECT step, count(DISTINCT exam_id) AS exam_count, count(DISTINCT patient_id) AS patient_count

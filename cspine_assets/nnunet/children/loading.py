@@ -6,14 +6,23 @@ belongs in ``ensemble``.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
+from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as StockTrainer
 
 from cspine_assets.domain.errors import ModelError
 from cspine_assets.nnunet.fold_folder import FINAL_CHECKPOINT
+from cspine_assets.nnunet.model_terms import trainer_module
 from cspine_assets.nnunet.prediction import Model
+
+_SEARCH = "recursive_find_trainer_class_by_name"
+"""What nnU-Net finds a trainer's class with."""
 
 MOST_SAID = 300
 """Characters of what torch says: of another network it lists every layer, on a hundred lines."""
@@ -28,7 +37,8 @@ def load_folds(predictor: nnUNetPredictor, model: Model) -> None:
         ModelError: A file is damaged or missing, or of another configuration or network than its folder says.
     """
     try:
-        predictor.initialize_from_trained_model_folder(str(model.model_folder), model.folds, FINAL_CHECKPOINT)
+        with mock.patch.object(predict_from_raw_data, _SEARCH, _trainer):
+            predictor.initialize_from_trained_model_folder(str(model.model_folder), model.folds, FINAL_CHECKPOINT)
     except Exception as error:
         raise ModelError(_reason(model, error)) from error
     planned = predictor.plans_manager.get_configuration(model.configuration).configuration
@@ -43,6 +53,16 @@ def load_folds(predictor: nnUNetPredictor, model: Model) -> None:
             raise ModelError(_of_another_network(model, fold, error)) from error
 
 
+def _trainer(name: str) -> Any:  # noqa: ANN401 - a class of nnU-Net's, which has no types
+    """Returns the trainer that builds a model's network, no other module of nnU-Net's loaded.
+
+    nnU-Net loads all of them on its way, one of which needs a torchvision that fits torch. A trainer of somebody's own
+    is not needed: the network is built by the plans, and weights that do not fit it are refused.
+    """
+    module = trainer_module(name)
+    return StockTrainer if module is None else getattr(importlib.import_module(module), name)
+
+
 def _reason(model: Model, error: Exception) -> str:
     """Returns why a model cannot be loaded, by the first of its checkpoints that cannot be read."""
     for fold in model.folds:
@@ -53,7 +73,7 @@ def _reason(model: Model, error: Exception) -> str:
                 f"{_path(model, fold)}: expected a whole checkpoint, it cannot be read ({_short(unreadable)}). "
                 "Train this fold again, or put the file back."
             )
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError) and "loading state_dict" in str(error):
         return _of_another_network(model, model.folds[0], error)
     return f"{model.model_folder}: this model cannot be loaded ({type(error).__name__}: {_short(error)})."
 

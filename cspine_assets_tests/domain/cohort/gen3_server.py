@@ -1,6 +1,7 @@
 """A small server that plays what `cspine download` uses of a Gen3 data commons and its store, faults included."""
 
 import base64
+import gzip
 import hashlib
 import json
 import threading
@@ -26,7 +27,7 @@ class Commons:
     Attributes:
         objects: Content by object id.
         faults: Faults by object id, each used once, in order: expired, short, long, altered, forbidden, unknown or
-            broken.
+            broken; or how it is sent: labelled (stored as gzip and said to be encoded so), packed (on the way).
         asked: Paths that were asked for, in order.
     """
 
@@ -65,8 +66,10 @@ def serve(commons: Commons) -> ThreadingHTTPServer:
         def log_message(self, *_arguments):
             pass
 
-        def _send(self, status: int, body: bytes, length: int | None = None) -> None:
+        def _send(self, status: int, body: bytes, length: int | None = None, encoding: str | None = None) -> None:
             self.send_response(status)
+            if encoding:
+                self.send_header("Content-Encoding", encoding)
             self.send_header("Content-Length", str(len(body) if length is None else length))
             self.end_headers()
             self.wfile.write(body)
@@ -97,9 +100,13 @@ def serve(commons: Commons) -> ThreadingHTTPServer:
                 return self._json(404, {"error": "unknown"})
             return self._json(200, {"url": f"{commons.address}/store/{object_id}?signature={SECRET}"})
 
-        def _store(self, object_id: str):
+        def _store(self, object_id: str):  # noqa: PLR0911 - a road a return
             content = commons.objects[object_id]
-            fault = commons.next_fault(object_id, "expired", "short", "long", "altered", "broken")
+            faults = ("expired", "short", "long", "altered", "broken", "labelled", "packed")
+            fault = commons.next_fault(object_id, *faults)
+            if fault in ("labelled", "packed"):
+                body = content if fault == "labelled" else gzip.compress(content)
+                return self._send(200, body, encoding="gzip")
             if fault == "expired":
                 return self._send(403, f"<Error>Request has expired {self.path}</Error>".encode())
             if fault == "broken":

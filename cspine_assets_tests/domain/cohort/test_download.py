@@ -1,3 +1,5 @@
+import gzip
+import hashlib
 import importlib.util
 import logging
 import re
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from cspine_assets.cli.app import app
 from cspine_assets.domain.cohort import download as download_module
-from cspine_assets.domain.cohort.download import download, read_manifest
+from cspine_assets.domain.cohort.download import ManifestEntry, download, read_manifest
 from cspine_assets.domain.cohort.signing import gen3_signer
 from cspine_assets.domain.errors import SourceError
 from cspine_assets_tests.domain.cohort.gen3_server import SECRET, TOKEN_PATH, Commons, serve
@@ -117,6 +119,30 @@ def test_a_lasting_fault_costs_one_file_with_its_reason_and_leaves_nothing_half(
     assert list(report.failures) == ["part/beta.bin"]
     assert re.search(reason, report.failures["part/beta.bin"])
     assert held(tmp_path / "out") == {name: content for name, content in WHOLE.items() if "beta" not in name}
+
+
+@pytest.mark.parametrize("sent", ["labelled", "packed"])
+def test_the_stored_bytes_are_checked_however_they_are_sent(fetch, commons, tmp_path, sent):
+    """Finding 32. The kind: bytes changed on the way by what the transport says of them."""
+    content = gzip.compress(b"a mask", mtime=0)
+    commons.objects = {"p/one": content}
+    commons.faults = {"p/one": [sent]}
+    assert fetch().failures == {}
+    assert held(tmp_path / "out") == {"part/one.bin": content}
+
+
+def test_a_file_without_a_possible_place_fails_alone(commons, tmp_path):
+    """Finding 32. Of the kind: a folder in its place, a file where its folder belongs, too long a name, NUL."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    names = ["folder", "file/inside", "x" * 300, "nul\0", "good"]
+    md5 = hashlib.md5(b"content", usedforsecurity=False).hexdigest()
+    commons.objects = {"any": b"content"}
+    entries = [ManifestEntry("any", name, 7, md5, None) for name in names]
+    report = download(entries, tmp_path, lambda _id: f"{commons.address}/store/any", pause_s=0.0)
+    assert report.fetched == ("good",)
+    assert set(report.failures) == set(names[:-1])
+    assert all("expected a place for the file" in reason for reason in report.failures.values())
 
 
 def test_no_credential_is_ever_said(fetch, commons, tmp_path, caplog, capfd):

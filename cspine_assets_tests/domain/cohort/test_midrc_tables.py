@@ -117,6 +117,16 @@ def test_a_line_that_is_no_text_is_named(download, tmp_path):
         read_midrc_table(find_source(folder), Cases)
 
 
+def test_a_line_of_no_text_and_too_many_fields_leaves_no_traceback(download, tmp_path, capfd):
+    """Found by fuzzing: Arrow cannot hand such a line on, and says so on the screen."""
+    folder = download.write(tmp_path)
+    path = folder / "DukeCSpineSeg_structured" / "case_RSNA_20250321.tsv"
+    path.write_bytes(path.read_bytes().replace(b"Female", b"Female\t\xff", 1))
+    with pytest.raises(TableError, match=r"UTF-8 text, got something else at line \d"):
+        read_midrc_table(find_source(folder), Cases)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_unknown_value_of_a_growing_list_only_warns(download, tmp_path):
     download.mr_series[0]["manufacturer"] = "Esaote"
     read = read_midrc_table(find_source(download.write(tmp_path)), MrSeries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from cspine_assets.domain.evaluation.sets import set_name
 from cspine_assets.domain.tables.base import validate
 from cspine_assets.domain.tables.evaluation import ExamMetrics
 
@@ -20,7 +21,7 @@ def metrics_of():
             {
                 "exam_id": f"593973-{number:06d}_Study-MR-1_Series-4",
                 "patient_id": f"593973-{number:06d}",
-                "set": scored_set,
+                "set": set_name(scored_set, provenance),
                 "fold": folds[number] if folds else None,
                 "predictor": predictor,
                 "structure": structure,

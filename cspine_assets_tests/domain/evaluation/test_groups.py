@@ -209,6 +209,7 @@ def test_masks_of_experts_and_models_meet_only_where_they_are_compared(metrics_o
     metrics = scored(metrics_of)
     by_model = metrics["exam_id"].isin(sorted(metrics["exam_id"].unique())[40:])
     metrics["annotation_provenance"] = np.where(by_model, "model", "expert")
+    metrics["set"] = np.where(by_model, "test_model", "test")
     strata = strata_of(metrics, sex=sexes())
     described = group_metrics(metrics, strata)
     assert set(described["set_name"]) == {"test", "test_model", "test_mixed"}

@@ -38,6 +38,8 @@ def level_rows(dice, *, levels=DISC_LEVELS, view="3d", protocol="anatomical", un
             "reason": "not there" if np.isnan(value) else None,
             "flags": None,
             "severity": "name_unsure" if (exam, level) in unsure else "none",
+            "confidence": "low" if (exam, level) in unsure else "high",
+            "named_by": "field_of_view",
         }
         for exam, values in enumerate(dice)
         for level, value in zip(levels, values, strict=True)

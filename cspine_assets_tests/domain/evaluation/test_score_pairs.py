@@ -182,3 +182,36 @@ def test_a_file_that_is_none_of_scores_is_refused(tmp_path, name, content, messa
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(CSpineError, match=r"no\.csv: expected a readable file"):
         read_scores(tmp_path / "no.csv", metric="dice_volumetric", key="case_id")
+
+
+def test_cases_in_natural_order_are_drawn_in_it_and_the_order_is_recorded(files):
+    """Finding 22: the bootstrap draws positions; text would put case_10 before case_2."""
+
+    def frame(seed, order):
+        values = np.random.default_rng(seed).beta(9, 1, 12).round(3)
+        return pd.DataFrame({"case_id": [f"case_{n}" for n in order], "dice_volumetric": values[np.array(order)]})
+
+    natural = files(frame(0, range(12)), frame(1, range(12))).structures[0]
+    mixed = [3, 1, 2, *range(4, 12), 0]
+    text = files(frame(0, mixed), frame(1, range(12))).structures[0]
+    assert (natural.case_order, text.case_order) == ("natural", "text")
+    padded = [frame(seed, range(12)) for seed in (0, 1)]
+    for one in padded:  # the same cases called so that text keeps their order
+        one["case_id"] = [f"case_{n:02d}" for n in range(12)]
+    assert natural.paper == files(*padded).structures[0].paper
+    assert natural.paired.comparison.p_value == pytest.approx(text.paired.comparison.p_value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "case_id,dice_volumetric,dice_volumetric\na,1,0\n"),
+        ("a.json", '[{"case_id": "a", "dice_volumetric": 1, "dice_volumetric": 0}]'),
+        ("a.csv", "case_id,case_id,dice_volumetric\na,b,1\n"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(tmp_path, name, content):
+    """Finding 29. The kind: one of two values taken without a word; also found: members of a JSON object."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CSpineError, match=rf"{name}: .*(several times|one name)"):
+        read_scores(tmp_path / name, metric="dice_volumetric", key="case_id")

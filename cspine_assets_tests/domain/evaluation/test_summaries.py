@@ -80,7 +80,8 @@ def test_the_set_name_carries_who_drew_the_reference(metrics_of, provenance, nam
 
 def test_masks_of_experts_and_of_models_never_stand_in_one_number(metrics_of):
     metrics = metrics_of({"2d": {BODY: [0.2, 0.9], DISC: [0.2, 0.9]}})
-    metrics.loc[metrics["exam_id"].str.contains("000001"), "annotation_provenance"] = "model"
+    of_model = metrics["exam_id"].str.contains("000001")
+    metrics.loc[of_model, ["annotation_provenance", "set"]] = ["model", "test_model"]
     summary = summaries.test_summary(metrics)
     assert row(summary, set_name="test", structure=BODY, metric="iou")["n"] == 1
     assert row(summary, set_name="test_model", structure=BODY, metric="dice_volumetric")["mean"] == 0.9

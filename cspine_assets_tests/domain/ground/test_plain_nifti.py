@@ -15,7 +15,7 @@ from cspine_assets.domain.errors import GeometryError
 from cspine_assets.domain.plain_nifti import Scratch, read_plain_nifti
 from cspine_assets.domain.volume import read_mask
 
-AFFINE = np.array([[0.01, 0, 4.4, -30], [-0.49, 0.02, 0, 90], [0, 0.61, 0.1, -70], [0, 0, 0, 1]])
+AFFINE = np.array([[0, 0, 4.4, -30], [-0.48, 0.14, 0, 90], [0.14, 0.48, 0, -70], [0, 0, 0, 1]])
 TYPES = [np.dtype(code) for code in ("u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")]
 SHAPE = (7, 6, 5)
 
@@ -75,7 +75,6 @@ def test_a_scaling_is_left_to_nibabel(tmp_path: Path, slope, inter, fast):
     ("change", "fast"),
     [
         (lambda h: h.set_sform(AFFINE, code=4), True),
-        (lambda h: h.set_sform(AFFINE, code=0), False),
         (lambda h: (h.set_sform(None, code=0), h.set_qform(np.diag([1.0, 2, 3, 1]), code=1)), False),
         (lambda h: h.set_data_offset(368), True),
         (lambda h: h.set_data_dtype(np.uint8) or h.__setitem__("bitpix", 16), False),
@@ -97,7 +96,8 @@ def test_nifti_2_and_four_axes_are_not_this_readers(tmp_path: Path):
         path = tmp_path / f"{name}.nii"
         path.write_bytes(content)
         assert read_plain_nifti(path, Scratch()) is None
-    is_read_alike(tmp_path / "two.nii", fast=False)
+    with pytest.raises(GeometryError, match="NIfTI-2"):
+        read_mask(tmp_path / "two.nii")
     with pytest.raises(GeometryError, match="3 axes"):
         read_mask(tmp_path / "series.nii")
 

@@ -7,13 +7,14 @@ a series made in memory and into an exam of a synthetic cohort.
 from __future__ import annotations
 
 import copy
+import gzip
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from cspine_assets.domain.imaging.refusal import Cause
 from cspine_assets_tests.domain.imaging.dicom_series import encode, make_instances, write_series, write_zip
@@ -227,7 +228,7 @@ def header_cut_short(path: Path, instances: Instances) -> None:
     write_zip(path, [*contents[:-1], contents[-1][:500]])
 
 
-@defect(Cause.DAMAGED, "no DICOM mark was found")
+@defect(Cause.DAMAGED, "a file of zeros, where a slice may have been")
 def instance_cut_before_its_mark(path: Path, instances: Instances) -> None:
     contents = [encode(i) for i in instances]
     write_zip(path, [*contents[:-1], contents[-1][:100]], "{}.dcm".format)
@@ -264,3 +265,59 @@ def pixels_all_zero(path: Path, instances: Instances) -> None:
     for instance in instances:
         instance.PixelData = bytes(len(instance.PixelData))
     write_series(path, instances)
+
+
+@defect(Cause.DAMAGED, "a file of zeros, where a slice may have been")
+def last_slice_of_zeros(path: Path, instances: Instances) -> None:
+    write_zip(path, [*(encode(i) for i in instances[:-1]), bytes(1892)], "I{:03d}".format)
+
+
+@defect(Cause.DAMAGED, "an empty file, where a slice may have been")
+def last_slice_empty(path: Path, instances: Instances) -> None:
+    write_zip(path, [*(encode(i) for i in instances[:-1]), b""], "I{:03d}".format)
+
+
+@defect(Cause.DAMAGED, "named as a slice and has no DICOM mark")
+def last_slice_is_a_message(path: Path, instances: Instances) -> None:
+    write_zip(path, [*(encode(i) for i in instances[:-1]), b"<html>503</html>"], "I{:03d}".format)
+
+
+@defect(Cause.DAMAGED, "not known as anything else")
+def last_slice_of_noise(path: Path, instances: Instances) -> None:
+    write_zip(path, [*(encode(i) for i in instances[:-1]), bytes(range(1, 201))], "a slice {}".format)
+
+
+@defect(Cause.DAMAGED, "without the 128 bytes and the mark DICM")
+def instances_without_preamble(path: Path, instances: Instances) -> None:
+    write_zip(path, [encode(i)[132:] for i in instances], "I{:03d}".format)
+
+
+@defect(Cause.DAMAGED, "a packed file that is no zip")
+def slices_packed_one_by_one(path: Path, instances: Instances) -> None:
+    write_zip(path, [gzip.compress(encode(i)) for i in instances], "I{:03d}.dcm.gz".format)
+
+
+@defect(Cause.OTHER_KIND, "Deflate64")
+def archive_packed_by_windows(path: Path, instances: Instances) -> None:
+    content = bytearray(write_series(path, instances).read_bytes())
+    for mark, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = -1
+        while (at := content.find(mark, at + 1)) >= 0:
+            content[at + method] = 9
+    path.write_bytes(content)
+
+
+@defect(Cause.OTHER_KIND, "enhanced multi-frame one")
+def enhanced_multi_frame(path: Path, instances: Instances) -> None:
+    del instances[0].ImagePositionPatient
+    instances[0].SharedFunctionalGroupsSequence = [Dataset()]
+    instances[0].NumberOfFrames = 6
+    write_series(path, instances[:1])
+
+
+@defect(Cause.DAMAGED, "no DICOM and not known as anything else|an empty file")
+def member_without_a_name(path: Path, instances: Instances) -> None:
+    """Python's zipfile asks for the last letter of every name."""
+    write_series(path, instances)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(zipfile.ZipInfo(""), b"")

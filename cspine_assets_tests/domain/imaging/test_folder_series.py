@@ -51,10 +51,6 @@ def another_kind(folder: Path) -> None:
     (folder / "LICENSE").write_text("do as you like")
 
 
-def unnamed_rest(folder: Path) -> None:
-    (folder / "0007").write_bytes(b"no instance")
-
-
 def directory_of_a_medium(folder: Path) -> None:
     (folder / "DICOMDIR").write_bytes(encode(make_instances(1)[0]))
 
@@ -64,11 +60,44 @@ def link_to_a_folder(folder: Path) -> None:
     (folder / "0007").symlink_to(aside, target_is_directory=True)
 
 
-@pytest.mark.parametrize("add", [another_kind, unnamed_rest, directory_of_a_medium, link_to_a_folder])
+@pytest.mark.parametrize("add", [another_kind, directory_of_a_medium, link_to_a_folder])
 def test_what_lies_beside_a_series_never_reaches_the_converter(add, tmp_path):
     folder = lay_out(tmp_path / "series", "{:05d}.dcm")
     add(folder)
     assert not is_taken_whole(folder, tmp_path / "staged")
+
+
+def test_a_link_whose_slice_is_gone_is_no_shorter_series(tmp_path):
+    """Of the kind of a lost end slice: a folder of links, as of a data set under git-annex, with one not fetched."""
+    folder = lay_out(tmp_path / "series", "{:05d}.dcm")
+    (folder / "00005.dcm").unlink()
+    (folder / "00005.dcm").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConversionError, match="it is gone"):
+        convert_series(folder, tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("lost", [0, SLICES - 1])
+@pytest.mark.parametrize("first_number", [0, 1])
+def test_a_lost_end_is_seen_by_what_the_headers_promise(lost, first_number, tmp_path):
+    """No gap between positions tells it; runs that go on from another series, and every second number, promise none."""
+
+    def numbered(numbers: list[int], promised: int | None = None):
+        instances = make_instances(len(numbers))
+        for instance, number in zip(instances, numbers, strict=True):
+            instance.InstanceNumber = number
+            instance.ImagesInAcquisition = promised
+        return convert_series(write_series(tmp_path / "s.zip", instances), tmp_path / "a.nii.gz")
+
+    whole = [number + first_number for number in (0, 3, 1, 4, 2, 5)]
+    assert numbered(whole, SLICES).instance_count == SLICES
+    left = [number for number in whole if number != lost + first_number]
+    with pytest.raises(ConversionError, match=r"promise .* found 5"):
+        numbered(left, SLICES)
+    if lost == 0 and first_number == 1:
+        with pytest.raises(ConversionError, match=r"promise .*InstanceNumber goes up to 6.* found 5"):
+            numbered(left)
+    assert numbered([31, 32, 33, 34, 35]).instance_count == 5
+    assert numbered([2, 4, 6, 8, 10]).instance_count == 5
 
 
 def test_a_folder_of_too_many_files_is_refused(tmp_path):

@@ -125,7 +125,7 @@ def _metrics() -> pd.DataFrame:
         [
             {
                 **row,
-                "set": "test" if row["exam_id"] in TESTED else "cv",
+                "set": "test_model" if row["exam_id"] == EXAMS[-1] else "test" if row["exam_id"] in TESTED else "cv",
                 "structure": structure,
                 "split_sha256": "s",
                 "annotation_provenance": "model" if row["exam_id"] == EXAMS[-1] else "expert",
@@ -164,7 +164,8 @@ def _levels() -> pd.DataFrame:
             "protocol": "anatomical",
             "dice": None if level == DISC_LEVELS[-1] else row["dice_volumetric"],
             "status": "absent" if level == DISC_LEVELS[-1] else "ok",
-            "severity": "none",
+            "severity": "name_unsure" if level == DISC_LEVELS[0] else "none",
+            "flags": "few_bodies" if level == DISC_LEVELS[0] else None,
         }
         for row in discs.to_dict("records")
         for level in DISC_LEVELS

@@ -24,8 +24,8 @@ def test_the_page_says_what_the_descriptions_say():
     assert PAGE.read_text(encoding="utf-8") == sql_page(), "Run `make docs`."
 
 
-def test_there_are_fifteen_questions():
-    assert len({question.asked for question in QUESTIONS}) == len(QUESTIONS) == 15
+def test_there_are_sixteen_questions():
+    assert len({question.asked for question in QUESTIONS}) == len(QUESTIONS) == 16
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.asked)
