@@ -149,7 +149,6 @@ def table_asset(
 
         definition: dg.AssetsDefinition = dg.asset(
             **_named(described, make, kinds, config),
-            dagster_type=dg.Nothing,
             partitions_def=described.partitions_def,
             backfill_policy=dg.BackfillPolicy.multi_run() if described.partitions_def else None,
             pool=pool,
@@ -217,6 +216,7 @@ def _named(
         "owners": list(OWNERS),
         "kinds": set(kinds),
         "config_schema": config.to_config_schema(),
+        "dagster_type": dg.Nothing,
         "code_version": described.version,
         "automation_condition": condition_of(table, described.partitions_def),
         "freshness_policy": freshness_of(table),
