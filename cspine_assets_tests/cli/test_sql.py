@@ -158,7 +158,7 @@ def test_what_cannot_be_interrupted_ends_with_the_process(home: Home):
     ids=["ascii", "posix"],
 )
 def test_what_a_terminal_cannot_show_is_replaced(home: Home, environment: dict[str, str]):
-    """Finding 48. The kind: a library's error about an encoding, on the way in or out."""
+    """The kind: a library's error about an encoding, on the way in or out."""
     command = [CSPINE, "sql", "--home", str(home.root), "--format", "csv", "select 'ä→' as x"]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

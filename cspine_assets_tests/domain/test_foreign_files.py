@@ -1,7 +1,7 @@
 """Every door that takes a NIfTI, with every kind of file of the catalogue: the right value or a refusal that names it.
 
-Findings 25, 29, 30, 35 and 36. The kind of 25: a door without the checks that another has. Also found to belong to it:
-``vox_offset`` of NaN, a scaling of infinity, two axes that are one, a qform with NaN, lengths of kilometres.
+The fault is a door without the checks that another has. Among the files: ``vox_offset`` of NaN, a scaling of infinity,
+two axes that are one, a qform with NaN, lengths of kilometres.
 """
 
 from __future__ import annotations

@@ -314,7 +314,7 @@ SWAPPED = {"background": 0, "disc": 1, "vertebrae": 2}
     ],
 )
 def test_labels_and_channels_are_compared_by_name_and_number(archive, place, changes, said):
-    """Findings 27 and 36. Of their kind: one of two names swapped, a structure called background, regions, synonyms."""
+    """What may be wrong with them: one of two names swapped, a structure called background, regions, synonyms."""
     with pytest.raises(ModelError, match=said):
         import_archive(described(archive, **changes), place, name="theirs", trust=False)
     if said == "--accept-names":

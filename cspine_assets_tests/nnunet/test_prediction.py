@@ -297,7 +297,7 @@ def of_trainer(model: Model, name: str, folder: Path) -> Model:
 
 @pytest.mark.parametrize("name", ["nnUNetTrainerNoMirroring", "nnUNetTrainer_250epochs", "nnUNetTrainerDA5", "Theirs"])
 def test_models_of_other_trainers_load(name, models, tmp_path):
-    """Finding 34: those of nnU-Net, whatever other module of its trainers cannot be imported, and a stranger's."""
+    """Those of nnU-Net, whatever other module of its trainers cannot be imported, and a stranger's."""
     load_folds(nnUNetPredictor(device=torch.device("cpu")), of_trainer(models[0], name, tmp_path / "m"))
 
 

@@ -178,7 +178,9 @@ def _read(file: Path, reader: HeadReader) -> Header:
                 return plain
     with file.open("rb") as stream:
         dataset = pydicom.dcmread(stream, stop_before_pixels=True)
-        return Header(_by_tag(dataset), _by_tag(dataset.file_meta), size - stream.tell())
+        # the tag, type and length of the pixels stand before them
+        start_bytes = 8 if dataset.original_encoding[0] else 12
+        return Header(_by_tag(dataset), _by_tag(dataset.file_meta), size - stream.tell() - start_bytes)
 
 
 def _by_tag(dataset: pydicom.Dataset) -> dict[int, Element]:

@@ -123,7 +123,7 @@ def test_a_lasting_fault_costs_one_file_with_its_reason_and_leaves_nothing_half(
 
 @pytest.mark.parametrize("sent", ["labelled", "packed"])
 def test_the_stored_bytes_are_checked_however_they_are_sent(fetch, commons, tmp_path, sent):
-    """Finding 32. The kind: bytes changed on the way by what the transport says of them."""
+    """The kind: bytes changed on the way by what the transport says of them."""
     content = gzip.compress(b"a mask", mtime=0)
     commons.objects = {"p/one": content}
     commons.faults = {"p/one": [sent]}
@@ -132,7 +132,7 @@ def test_the_stored_bytes_are_checked_however_they_are_sent(fetch, commons, tmp_
 
 
 def test_a_file_without_a_possible_place_fails_alone(commons, tmp_path):
-    """Finding 32. Of the kind: a folder in its place, a file where its folder belongs, too long a name, NUL."""
+    """Impossible places: a folder in its place, a file where its folder belongs, too long a name, NUL."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
     names = ["folder", "file/inside", "x" * 300, "nul\0", "good"]

@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 
 def test_cases_in_natural_order_are_drawn_in_it_and_the_order_is_recorded(files):
-    """Finding 22: the bootstrap draws positions; text would put case_10 before case_2."""
+    """The bootstrap draws positions; text would put case_10 before case_2."""
 
     def frame(seed, order):
         values = np.random.default_rng(seed).beta(9, 1, 12).round(3)
@@ -211,7 +211,7 @@ def test_cases_in_natural_order_are_drawn_in_it_and_the_order_is_recorded(files)
     ],
 )
 def test_two_columns_of_one_name_are_refused(tmp_path, name, content):
-    """Finding 29. The kind: one of two values taken without a word; also found: members of a JSON object."""
+    """The kind: one of two values taken without a word; also found: members of a JSON object."""
     (tmp_path / name).write_text(content)
     with pytest.raises(CSpineError, match=rf"{name}: .*(several times|one name)"):
         read_scores(tmp_path / name, metric="dice_volumetric", key="case_id")

@@ -1,22 +1,25 @@
 """The voxels of a conversion are those of its instances: packed, scaled and signed as these say.
 
-Findings 29 (slopes) and 38. Of their kind too: another scaling in one slice alone, a sign or byte order taken for
-another, a picture swapped with another slice's, bits of an overlay above those of the picture.
+What may go wrong unseen: another scaling in one slice alone, a sign or byte order taken for another, a picture swapped
+with another slice's, bits of an overlay above those of the picture.
 """
 
 from __future__ import annotations
+
+import io
 
 import imagecodecs
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmwrite
 from pydicom.encaps import encapsulate
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from cspine_assets.domain.imaging import conversion
 from cspine_assets.domain.imaging.conversion import convert_series
 from cspine_assets.domain.imaging.refusal import Cause, Refusal
-from cspine_assets_tests.domain.imaging.dicom_series import make_instances, write_series
+from cspine_assets_tests.domain.imaging.dicom_series import encode, make_instances, write_series, write_zip
 
 JPEG_2000, JPEG_LS = UID("1.2.840.10008.1.2.4.90"), UID("1.2.840.10008.1.2.4.80")
 
@@ -118,6 +121,38 @@ def test_private_slopes_that_differ_by_slice_are_refused(tmp_path):
     for one in instances:
         one[0x2005100E].value = 0.01
     assert made(tmp_path, instances).geometry.shape[2] == len(instances)
+
+
+def implicit(one):
+    one.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return encode(one)
+
+
+def big_endian(one):
+    one.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    one.PixelData = np.frombuffer(one.PixelData, "<u2").astype(">u2").tobytes()
+    buffer = io.BytesIO()
+    dcmwrite(buffer, one, little_endian=False, implicit_vr=False, force_encoding=True)
+    return buffer.getvalue()
+
+
+def longer_than_a_block(one):
+    """As scanners write them: tables of their own, longer than all else in the header."""
+    one.add_new(0x00290010, "LO", "A MAKER")
+    one.add_new(0x00291010, "OB", bytes(100_000))
+    return encode(one)
+
+
+def padded(one):
+    one.add_new(0xFFFCFFFC, "OB", bytes(40))
+    return encode(one)
+
+
+@pytest.mark.parametrize("write", [implicit, big_endian, longer_than_a_block, padded])
+def test_pixels_are_found_in_every_plain_encoding(write, tmp_path):
+    plain = made(tmp_path, make_instances(), "plain")
+    archive = write_zip(tmp_path / "v.zip", [write(one) for one in make_instances()])
+    assert convert_series(archive, tmp_path / "v.nii.gz").sha256 == plain.sha256
 
 
 def test_signed_pixels_keep_their_sign(tmp_path):

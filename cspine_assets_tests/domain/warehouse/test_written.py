@@ -1,4 +1,4 @@
-"""Answers in every format are what DuckDB says, for every type, and infinity stays infinity (findings 26 and 31).
+"""Answers in every format are what DuckDB says, for every type, and infinity stays infinity.
 
 The kind: an answer turned into another library's types on its way out. Also found to belong to it: lists and structs
 with an infinity inside, a text that holds the word Infinity, NaN, hugeint, a comment behind the semicolon, EXPLAIN.
