@@ -33,7 +33,7 @@ from cspine_assets.domain.tables.imaging import HeaderFindings, Masks, Volumes
 from cspine_assets_tests.domain.imaging.dicom_series import write_series
 from cspine_assets_tests.domain.imaging.planted_series import SERIES_DEFECTS, STRANGER
 
-COHORT = CohortSettings(patients=62, seed=5, matrix=80, slices_min=6, slices_max=6, expert_fraction=1)
+COHORT = CohortSettings(patients=70, seed=5, matrix=80, slices_min=6, slices_max=6, expert_fraction=1)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Exam:
         """Its slices, in the order of their positions."""
         with zipfile.ZipFile(self.series) as archive:
             read = [pydicom.dcmread(io.BytesIO(archive.read(name))) for name in archive.namelist()]
-        return sorted(read, key=lambda instance: instance.SOPInstanceUID.split(".")[-1].zfill(9))
+        row, column = np.reshape(np.array(read[0].ImageOrientationPatient, dtype=float), (2, 3))
+        return sorted(read, key=lambda one: np.dot(np.cross(row, column), np.array(one.ImagePositionPatient, float)))
 
 
 Plant = Callable[[Exam, Exam], object]
