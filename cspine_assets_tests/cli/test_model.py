@@ -49,7 +49,7 @@ def test_a_home_without_models_exports_none(cspine, tmp_path: Path):
     Home(tmp_path).open(HomeSettings("demo", str(tmp_path)))
     status, said = cspine("model", "export", str(tmp_path / "out.zip"), "--home", str(tmp_path))
     assert status == 1
-    assert "train them first" in said
+    assert "trains what is missing" in said
     assert not (tmp_path / "out.zip").exists()
 
 
