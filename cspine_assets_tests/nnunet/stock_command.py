@@ -1,7 +1,8 @@
 """nnU-Net's own commands, run so that a test neither waits for ever nor leaves one behind.
 
 nnU-Net 2.8.1 forks a pool of twelve out of a process with threads before it predicts; now and then that pool never
-answers. It says nothing about our files, so the command is begun anew once, and the print tells of it.
+answers, two times in a row on a busy machine. It says nothing about our files, so the command is begun anew, and the
+print tells of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-SILENCE_S = 60
+SILENCE_S, TRIES = 40, 6
 """A command that works has computed something by then, however busy the machine is."""
 
 IDLE_SHARE = 0.01
@@ -26,11 +27,11 @@ IDLE_SHARE = 0.01
 def run_stock(name: str, *arguments: object, env: Mapping[str, str]) -> None:
     """Runs ``nnUNetv2_<name>``; what it said stands in the error when it fails."""
     command = [str(Path(sys.executable).with_name(f"nnUNetv2_{name}")), *map(str, arguments)]
-    said = _run(command, env)
-    if said is None:
+    for _ in range(TRIES):
+        if _run(command, env) is not None:
+            return
         print(f"nnUNetv2_{name} has computed nothing for {SILENCE_S} s and is begun anew")
-        said = _run(command, env)
-    assert said is not None, f"{command}: nothing was computed for {SILENCE_S} s, twice"
+    raise AssertionError(f"{command}: nothing was computed for {SILENCE_S} s, {TRIES} times")
 
 
 def _run(command: list[str], env: Mapping[str, str]) -> str | None:
