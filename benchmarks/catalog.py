@@ -69,12 +69,12 @@ def _benchmark(name: str, question: str, smallest: int, usual: int, large: int) 
 
 
 BENCHMARKS: Final = (
-    _benchmark("conversion", "DICOM series to NIfTI volumes", 10, 60, 200),
+    _benchmark("conversion", "DICOM series to NIfTI volumes", 10, 135, 300),
     _benchmark("ingest", "The tables of a cohort", 10, 120, 200),
     _benchmark("orchestration", "What a patient costs beside the work itself", 20, 180, 900),
     _benchmark("scoring", "Dice and surface distances of two folders of masks", 15, 180, 500),
     _benchmark("levels", "Names of spinal levels in adversarial scenarios", 5, 90, 450),
-    _benchmark("level_names", "Names of spinal levels on masks as experts draw them", 10, 120, 300),
+    _benchmark("level_names", "Names of spinal levels on masks as experts draw them", 10, 30, 90),
     _benchmark("statistics", "Bootstrap intervals, rank tests and summaries", 10, 120, 400),
     _benchmark("warehouse", "Publishing and querying the database", 15, 180, 500),
     _benchmark("prediction", "2d, 3d_fullres and their ensemble on a CPU", 30, 420, 800),
