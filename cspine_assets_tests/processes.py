@@ -31,6 +31,14 @@ def within(seconds: float, condition: Callable[[], object]) -> bool:
     return bool(condition())
 
 
+def command_of(process: psutil.Process) -> str:
+    """The command of a process; empty where it has just ended, and is gone or not waited for yet."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie is one too
+        return ""
+
+
 def alive(process: psutil.Process | int) -> bool:
     """Whether a process, or the one with this id, is still there and no zombie."""
     try:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from packaging.version import Version
 
-from cspine_assets_tests.processes import within
+from cspine_assets_tests.processes import command_of, within
 
 AFFINE = np.diag([4.0, 0.5, 0.5, 1.0])
 
@@ -175,7 +175,7 @@ def test_an_interrupt_is_one_message_and_leaves_no_process_and_no_file(folders, 
         command, stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "PYTHONPATH": path}
     )
     server = psutil.Process(score.pid)
-    while score.poll() is None and "forkserver" not in " ".join(server.cmdline()):
+    while score.poll() is None and "forkserver" not in command_of(server):
         server = next(reversed(psutil.Process(score.pid).children()), server)
         time.sleep(0.01)
     os.killpg(score.pid, signal.SIGINT)  # as a terminal does, to everyone in it

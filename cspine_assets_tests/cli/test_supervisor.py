@@ -13,7 +13,7 @@ import pytest
 
 from cspine_assets.cli.family import MARK, end_family
 from cspine_assets.cli.supervisor import rotating_log
-from cspine_assets_tests.processes import alive, within
+from cspine_assets_tests.processes import alive, command_of, within
 
 SUPERVISE = """
 import os, signal, sys
@@ -81,12 +81,12 @@ def test_what_the_programs_say_is_printed_behind_their_names_where_it_is_asked_f
 
 
 def test_a_killed_warden_is_replaced(supervisor: subprocess.Popen[str]):
-    warden = next(p for p in psutil.Process(supervisor.pid).children() if "cspine_assets.cli.family" in p.cmdline())
+    warden = next(p for p in psutil.Process(supervisor.pid).children() if "cspine_assets.cli.family" in command_of(p))
     warden.kill()
     assert within(
         20,
         lambda: any(
-            "cspine_assets.cli.family" in p.cmdline() and p.pid != warden.pid
+            "cspine_assets.cli.family" in command_of(p) and p.pid != warden.pid
             for p in psutil.Process(supervisor.pid).children()
             if p.status() != psutil.STATUS_ZOMBIE
         ),

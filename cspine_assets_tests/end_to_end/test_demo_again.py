@@ -10,7 +10,7 @@ import pytest
 from cspine_assets.defs.jobs import reevaluate
 from cspine_assets.domain.files import fingerprint_file
 from cspine_assets_tests.end_to_end.conftest import CSPINE, DemoRun, run_cspine
-from cspine_assets_tests.processes import alive, within
+from cspine_assets_tests.processes import alive, command_of, within
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_a_demo_killed_in_training_is_completed_by_calling_it_again(demo: DemoRu
     try:
         assert within(300, lambda: log.stat().st_size > before + 500)
         family = psutil.Process(process.pid).children(recursive=True)
-        assert any("children.train" in " ".join(child.cmdline()) for child in family)
+        assert any("children.train" in command_of(child) for child in family)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

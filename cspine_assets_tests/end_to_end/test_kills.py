@@ -36,7 +36,7 @@ from cspine_assets_tests.defs.test_alerts import Receiver, receiving
 from cspine_assets_tests.end_to_end.by_itself import has_ticked
 from cspine_assets_tests.end_to_end.conftest import CSPINE
 from cspine_assets_tests.end_to_end.page import Page
-from cspine_assets_tests.processes import alive, free_port, within
+from cspine_assets_tests.processes import alive, command_of, free_port, within
 
 pytestmark = pytest.mark.slow
 SEED_VARIABLE, SEED = "CSPINE_KILLS_SEED", 20251021
@@ -102,7 +102,7 @@ class Platform:
         try:
             family = [child for child in self.supervisor.children(recursive=True) if alive(child)]
             for child in family:
-                command = " ".join(child.cmdline())
+                command = command_of(child)
                 if PROGRAMS[kind] in command and (kind == "run" or child.ppid() == self.supervisor.pid):
                     return child
         except psutil.NoSuchProcess:

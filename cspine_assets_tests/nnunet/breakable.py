@@ -14,7 +14,7 @@ import psutil
 from cspine_assets.domain.workers import each_in_workers
 from cspine_assets.nnunet.messages import EpochFinished, Note
 from cspine_assets_tests.nnunet.tiny import TINY, planned, train
-from cspine_assets_tests.processes import alive, within
+from cspine_assets_tests.processes import alive, command_of, within
 
 EPOCHS = 6
 SAVE_EVERY = 2
@@ -57,8 +57,10 @@ class Heard:
 def family(pid: int | None = None) -> list[psutil.Process]:
     """The training children below a process, each followed by its workers."""
     below = psutil.Process(pid).children(recursive=True)
-    trainers = [process for process in below if "children.train" in " ".join(process.cmdline())]
-    children = [process for process in trainers if process.ppid() not in {other.pid for other in trainers}]
+    trainers = [process for process in below if "children.train" in command_of(process)]
+    children = [
+        process for process in trainers if alive(process) and process.ppid() not in {other.pid for other in trainers}
+    ]
     return [member for child in children for member in (child, *child.children(recursive=True))]
 
 

@@ -43,7 +43,7 @@ from cspine_assets.nnunet.profiles import Configuration
 from cspine_assets.nnunet.scans import predict_folder, predict_scan
 from cspine_assets_tests.nnunet.stock_command import run_stock
 from cspine_assets_tests.nnunet.tiny import CPU, TINY, train
-from cspine_assets_tests.processes import SetClock
+from cspine_assets_tests.processes import SetClock, command_of
 
 SETTINGS = PredictionSettings(disable_tta=True, step_size=0.5)
 KEEP_LARGEST = {Predictor.ENSEMBLE: Postprocessing.KEEP_LARGEST}
@@ -431,7 +431,7 @@ def test_a_case_over_which_the_child_hangs_or_dies_fails_alone(models, planned_s
             for child in psutil.Process().children():
                 # a child that has just ended has no command line any more
                 with suppress(psutil.NoSuchProcess):
-                    if "cspine_assets.nnunet.children.predict" in child.cmdline():
+                    if "cspine_assets.nnunet.children.predict" in command_of(child):
                         child.send_signal(blows[message.case_id])
                         if blows[message.case_id] == signal.SIGSTOP:
                             clock.forward(1001)
